@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT
+ * source.h - the bridge: what gen/ hands to runtime/, and all of it.
+ *
+ * Out of gen/: the text of one op, how to launch it and which arrays it takes. runtime/ compiles,
+ * caches and launches it without knowing what a variant is; a pack stores the same struct.
+ *
+ * The kernel takes one struct by value, made of 8-byte slots only, so that the runtime can fill it
+ * by offset on any host:
+ *
+ *   slot 0      B        batch (int64)
+ *   slot 1      T        tokens
+ *   slot 2      H        heads of the output
+ *   then for each array, in the order of the table, ARRAY_SLOTS slots:
+ *               pointer, stride of batch, stride of token, stride of head (elements), heads
+ *
+ * Strides and heads that the array's axes lack are 0 (a param "H" has a head stride and heads; a
+ * state "BHkv" has batch and head strides, and its row stride, that of k, in the token's slot).
+ */
+#ifndef MKC_SOURCE_H
+#define MKC_SOURCE_H
+
+#include "maskc.h"
+
+enum { ARGS_HEAD_SLOTS = 3, ARRAY_SLOTS = 5, OP_MAX_ARRAYS = 24 };
+
+struct op_array {
+  char name[64];
+  char axes[6]; /* "BTHk", "BTHv", "BTH", "H", "Hk", "Hv", "BHkv" */
+  mkc_dtype dtype;
+  int output, optional;
+  int align; /* bytes that the pointer and every stride must be a multiple of */
+};
+
+struct op_source {
+  char *text;     /* the emitted kernel, NUL-terminated; owned */
+  char *plan;     /* the plan as text, one line; owned */
+  char name[64];  /* the variant */
+  char entry[64]; /* the kernel's symbol */
+  char arch[16];  /* "sm_90a" */
+  int dk, dv, chunk;
+  mkc_dtype dtype;
+  mkc_pass pass;
+  int threads;       /* a block */
+  int smem_bytes;    /* dynamic shared memory a block */
+  int blocks_a_head; /* grid = B * H * blocks_a_head blocks, along x */
+  int narrays;
+  struct op_array arrays[OP_MAX_ARRAYS];
+};
+
+static inline size_t op_args_bytes(const struct op_source *s) {
+  return 8u * (ARGS_HEAD_SLOTS + ARRAY_SLOTS * (size_t)s->narrays);
+}
+
+/* The text without its #line directives, to read or to compile by hand; they point into templates
+ * and specs, which the reader may not have. The caller frees it; NULL: out of memory. */
+char *op_source_plain(const struct op_source *s);
+
+void op_source_finish(struct op_source *s); /* frees what it owns; a zeroed struct is fine */
+
+#endif
