@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT
+ * tile_host.h - the tile vocabulary on the CPU device: the same names as tile_cuda.h, in C.
+ *
+ * The CPU device compiles an emitted kernel together with this file into a shared object, and runs
+ * every thread of a block as a fiber. What needs the other threads (barriers, shuffles, matrix
+ * operations, asynchronous copies) goes through a table of functions, struct tile_host_api, which
+ * the object receives in tile_host_init: it has no undefined symbols but the C library's. What is
+ * local to a thread (loads, stores, packing, arithmetic) is here, so that the sanitizers see it.
+ *
+ * Every operation that can fail or wait is a macro, which hands the runtime its place in the
+ * source: struct tile_site. Two sites on one line differ by their id.
+ *
+ * runtime/cpu includes this file too, with TILE_HOST_RUNTIME defined, for the structs.
+ */
+#ifndef TILE_HOST_H
+#define TILE_HOST_H
+
+typedef unsigned short bf16; /* storage only */
+typedef unsigned short fp16; /* storage only */
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef long long i64;
+
+/* ---- what the runtime and the kernel's object agree on ---- */
+
+enum { TILE_HOST_VERSION = 1 };
+
+struct tile_site {
+  const char *op, *file;
+  int line, id; /* id: unique in the object */
+};
+
+enum tile_shuffle { TILE_SHUFFLE_XOR, TILE_SHUFFLE_UP, TILE_SHUFFLE_IDX };
+
+struct tile_mma { /* one lane's fragments of mma.m16n8k16 */
+  float d[4];
+  u32 a[4], b[2];
+};
+
+struct tile_host_api {
+  int version;
+  int (*tid)(void);
+  i64 (*block)(void);
+  void *(*smem_array)(u64 offset, u64 bytes, const char *name, const struct tile_site *at);
+  void (*smem_begin)(u64 bytes, const struct tile_site *at);
+  void (*barrier)(int id, int threads, const struct tile_site *at); /* threads 0: the block's */
+  void (*warp_sync)(const struct tile_site *at);
+  float (*shuffle)(float x, int kind, int arg, const struct tile_site *at);
+  void (*ldmatrix)(u32 *r, const void *row, int trans, const struct tile_site *at);
+  void (*mma_bf16)(struct tile_mma *fragments, const struct tile_site *at);
+  void (*cp_async)(void *dst, const void *src, int bytes, int src_bytes,
+                   const struct tile_site *at);
+  void (*cp_async_commit)(void);
+  void (*cp_async_wait)(int groups, const struct tile_site *at);
+  void (*misaligned)(const void *p, int align, const struct tile_site *at); /* does not return */
+};
+
+struct tile_kernel {             /* exported as NAME_kernel */
+  void (*run)(const void *args); /* one thread */
+  u64 args_bytes;
+  int threads, min_blocks;
+};
+
+#ifndef TILE_HOST_RUNTIME
+
+#define TILE_EXPORT __attribute__((visibility("default")))
+#define TILE_FN static inline __attribute__((unused))
+#define TILE_UNROLL
+
+static const struct tile_host_api *tile_api; /* set once, before the first launch */
+
+/* 0, or the version that this object wants. */
+TILE_EXPORT int tile_host_init(const struct tile_host_api *api);
+TILE_EXPORT int tile_host_init(const struct tile_host_api *api) {
+  tile_api = api;
+  return api->version == TILE_HOST_VERSION ? 0 : TILE_HOST_VERSION;
+}
+
+#define TILE_SITE(op)                                                                 \
+  (__extension__({                                                                    \
+    static const struct tile_site tile_site_ = {op, __FILE__, __LINE__, __COUNTER__}; \
+    &tile_site_;                                                                      \
+  }))
+
+#define TILE_KERNEL(name, args_type, threads, min_blocks)                                        \
+  static void name##_thread(const args_type a __attribute__((unused)));                          \
+  static void name##_run(const void *tile_args_) {                                               \
+    name##_thread(*(const args_type *)tile_args_);                                               \
+  }                                                                                              \
+  TILE_EXPORT extern const struct tile_kernel name##_kernel;                                     \
+  const struct tile_kernel name##_kernel = {name##_run, sizeof(args_type), threads, min_blocks}; \
+  static void name##_thread(const args_type a __attribute__((unused)))
+
+#define TILE_SMEM_BEGIN(total) tile_api->smem_begin((u64)(total), TILE_SITE("TILE_SMEM_BEGIN"))
+#define TILE_SMEM(type, name, byte_offset, count)                                                  \
+  type *const name = (type *)tile_api->smem_array((u64)(byte_offset), sizeof(type) * (u64)(count), \
+                                                  #name, TILE_SITE("TILE_SMEM"))
+
+/* ---- who am I ---- */
+
+TILE_FN int tile_tid(void) {
+  return tile_api->tid();
+}
+TILE_FN int tile_warp(void) {
+  return tile_api->tid() >> 5;
+}
+TILE_FN int tile_lane(void) {
+  return tile_api->tid() & 31;
+}
+TILE_FN i64 tile_block(void) {
+  return tile_api->block();
+}
+
+/* ---- the block and the warp ---- */
+
+#define barrier_sync() tile_api->barrier(0, 0, TILE_SITE("barrier_sync"))
+#define barrier_named_sync(id, n) tile_api->barrier((id), (n), TILE_SITE("barrier_named_sync"))
+#define warp_sync() tile_api->warp_sync(TILE_SITE("warp_sync"))
+#define warp_shuffle_xor_f32(x, mask) \
+  tile_api->shuffle((x), TILE_SHUFFLE_XOR, (mask), TILE_SITE("warp_shuffle_xor_f32"))
+#define warp_shuffle_up_f32(x, d) \
+  tile_api->shuffle((x), TILE_SHUFFLE_UP, (d), TILE_SITE("warp_shuffle_up_f32"))
+#define warp_shuffle_idx_f32(x, lane) \
+  tile_api->shuffle((x), TILE_SHUFFLE_IDX, (lane), TILE_SITE("warp_shuffle_idx_f32"))
+
+/* ---- memory ---- */
+
+typedef struct __attribute__((aligned(8))) tile_f2 {
+  float x, y;
+} tile_f2;
+typedef struct __attribute__((aligned(16))) tile_f4 {
+  float x, y, z, w;
+} tile_f4;
+typedef struct __attribute__((aligned(16))) tile_u4 {
+  u32 x, y, z, w;
+} tile_u4;
+
+/* A GPU faults on a misaligned access; so do we. */
+#define TILE_ALIGNED(p, n) \
+  if ((__UINTPTR_TYPE__)(p) & ((n)-1)) tile_api->misaligned((p), (n), at)
+
+TILE_FN u32 tile_ld_u32(const void *p, const struct tile_site *at) {
+  u32 v;
+  TILE_ALIGNED(p, 4);
+  __builtin_memcpy(&v, p, 4);
+  return v;
+}
+TILE_FN void tile_st_u32(void *p, u32 v, const struct tile_site *at) {
+  TILE_ALIGNED(p, 4);
+  __builtin_memcpy(p, &v, 4);
+}
+TILE_FN tile_f2 tile_ld_f2(const void *p, const struct tile_site *at) {
+  tile_f2 v;
+  TILE_ALIGNED(p, 8);
+  __builtin_memcpy(&v, p, 8);
+  return v;
+}
+TILE_FN void tile_st_f2(void *p, float x, float y, const struct tile_site *at) {
+  const tile_f2 v = {x, y};
+  TILE_ALIGNED(p, 8);
+  __builtin_memcpy(p, &v, 8);
+}
+TILE_FN tile_f4 tile_ld_f4(const void *p, const struct tile_site *at) {
+  tile_f4 v;
+  TILE_ALIGNED(p, 16);
+  __builtin_memcpy(&v, p, 16);
+  return v;
+}
+TILE_FN void tile_st_f4(void *p, float x, float y, float z, float w, const struct tile_site *at) {
+  const tile_f4 v = {x, y, z, w};
+  TILE_ALIGNED(p, 16);
+  __builtin_memcpy(p, &v, 16);
+}
+TILE_FN void tile_copy_16(void *dst, const void *src, const struct tile_site *at) {
+  tile_u4 v;
+  TILE_ALIGNED(src, 16);
+  TILE_ALIGNED(dst, 16);
+  __builtin_memcpy(&v, src, 16);
+  __builtin_memcpy(dst, &v, 16);
+}
+
+#define ld_u32(p) tile_ld_u32((p), TILE_SITE("ld_u32"))
+#define st_u32(p, v) tile_st_u32((p), (v), TILE_SITE("st_u32"))
+#define ld_f32x2(p) tile_ld_f2((p), TILE_SITE("ld_f32x2"))
+#define st_f32x2(p, x, y) tile_st_f2((p), (x), (y), TILE_SITE("st_f32x2"))
+#define ld_f32x4(p) tile_ld_f4((p), TILE_SITE("ld_f32x4"))
+#define st_f32x4(p, x, y, z, w) tile_st_f4((p), (x), (y), (z), (w), TILE_SITE("st_f32x4"))
+#define copy_16(dst, src) tile_copy_16((dst), (src), TILE_SITE("copy_16"))
+
+/* ---- asynchronous copies, global to shared ---- */
+
+/* The copy is done later, by code that no sanitizer sees; a bad source shows here, at the issue. */
+TILE_FN void tile_cp_async(void *dst, const void *src, int bytes, int src_bytes,
+                           const struct tile_site *at) {
+  if (src_bytes > 0 && src_bytes <= bytes) {
+    const volatile char *s = (const volatile char *)src;
+    (void)s[0];
+    (void)s[src_bytes - 1];
+  }
+  tile_api->cp_async(dst, src, bytes, src_bytes, at);
+}
+#define cp_async_16(dst, src, src_bytes) \
+  tile_cp_async((dst), (src), 16, (src_bytes), TILE_SITE("cp_async_16"))
+#define cp_async_4(dst, src, src_bytes) \
+  tile_cp_async((dst), (src), 4, (src_bytes), TILE_SITE("cp_async_4"))
+#define cp_async_commit() tile_api->cp_async_commit()
+#define cp_async_wait(n) tile_api->cp_async_wait((n), TILE_SITE("cp_async_wait"))
+
+/* ---- matrices ----
+ * Fragments go through a copy on the stack, so that the sanitizers check the kernel's own arrays
+ * and the compiler keeps them in registers. */
+
+TILE_FN void tile_ldmatrix(u32 *r, const void *row, int trans, const struct tile_site *at) {
+  u32 v[4];
+  tile_api->ldmatrix(v, row, trans, at);
+  for (int i = 0; i < 4; i++) r[i] = v[i];
+}
+TILE_FN void tile_mma_bf16(float *d, const u32 *a, const u32 *b, const struct tile_site *at) {
+  struct tile_mma f;
+  for (int i = 0; i < 4; i++) f.d[i] = d[i];
+  for (int i = 0; i < 4; i++) f.a[i] = a[i];
+  for (int i = 0; i < 2; i++) f.b[i] = b[i];
+  tile_api->mma_bf16(&f, at);
+  for (int i = 0; i < 4; i++) d[i] = f.d[i];
+}
+#define ldmatrix_x4(r, row) tile_ldmatrix((r), (row), 0, TILE_SITE("ldmatrix_x4"))
+#define ldmatrix_x4_trans(r, row) tile_ldmatrix((r), (row), 1, TILE_SITE("ldmatrix_x4_trans"))
+#define mma_m16n8k16_bf16(d, a, b) tile_mma_bf16((d), (a), (b), TILE_SITE("mma_m16n8k16_bf16"))
+
+/* ---- bf16 ---- */
+
+TILE_FN float tile_float(u32 bits) {
+  float x;
+  __builtin_memcpy(&x, &bits, 4);
+  return x;
+}
+TILE_FN u32 tile_bits(float x) {
+  u32 bits;
+  __builtin_memcpy(&bits, &x, 4);
+  return bits;
+}
+/* Round to nearest, ties to even; every NaN becomes 0x7fff, as the GPU has it. */
+TILE_FN u32 tile_round_bf16(float x) {
+  const u32 bits = tile_bits(x);
+  return x != x ? 0x7fffu : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+}
+TILE_FN u32 pack_bf16x2(float lo, float hi) {
+  return tile_round_bf16(lo) | tile_round_bf16(hi) << 16;
+}
+TILE_FN float bf16lo_f32(u32 x) {
+  return tile_float(x << 16);
+}
+TILE_FN float bf16hi_f32(u32 x) {
+  return tile_float(x & 0xffff0000u);
+}
+
+/* ---- pointwise, fp32 ---- */
+
+/* ex2.approx.ftz has no subnormal results. */
+TILE_FN float tile_flush(float x) {
+  return x < 0x1p-126f && x > -0x1p-126f ? 0.0f : x;
+}
+TILE_FN float tile_exp2(float x) {
+  return tile_flush(__builtin_exp2f(x));
+}
+TILE_FN float tile_exp(float x) {
+  return __builtin_expf(x);
+}
+TILE_FN float tile_log(float x) {
+  return __builtin_logf(x);
+}
+TILE_FN float tile_log1p(float x) {
+  return __builtin_log1pf(x);
+}
+TILE_FN float tile_sqrt(float x) {
+  return __builtin_sqrtf(x);
+}
+TILE_FN float tile_abs(float x) {
+  return __builtin_fabsf(x);
+}
+/* A NaN loses against a number, and -0 is less than +0. */
+TILE_FN float tile_min(float x, float y) {
+  if (x != x) return y;
+  if (x == y) return tile_float(tile_bits(x) | (tile_bits(y) & 0x80000000u));
+  return y < x ? y : x;
+}
+TILE_FN float tile_max(float x, float y) {
+  if (x != x) return y;
+  if (x == y) return tile_float(tile_bits(x) & (tile_bits(y) | 0x7fffffffu));
+  return y > x ? y : x;
+}
+TILE_FN float tile_pow(float x, float y) {
+  return __builtin_powf(x, y);
+}
+TILE_FN float tile_sigmoid(float x) {
+  return 1.0f / (1.0f + __builtin_expf(-x));
+}
+TILE_FN float tile_softplus(float x) {
+  return tile_max(x, 0.0f) + __builtin_log1pf(__builtin_expf(-tile_abs(x)));
+}
+TILE_FN float tile_silu(float x) {
+  return x / (1.0f + __builtin_expf(-x));
+}
+TILE_FN float tile_tanh(float x) {
+  return __builtin_tanhf(x);
+}
+TILE_FN float tile_elu(float x) {
+  return x > 0.0f ? x : __builtin_expm1f(x);
+}
+TILE_FN float tile_sin(float x) {
+  return __builtin_sinf(x);
+}
+TILE_FN float tile_cos(float x) {
+  return __builtin_cosf(x);
+}
+
+#endif
+#endif
