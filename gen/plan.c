@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT
+ * plan.c - asks every schedule, ranks the candidates, takes the cheapest.
+ */
+#include "plan.h"
+
+#include <string.h>
+
+const struct schedule *const schedules[] = {&schedule_scan, NULL};
+
+/* Cheaper first; what cannot run last; ties keep the schedule's own order. */
+static bool better(const struct plan *x, const struct plan *y) {
+  if (!x->reason != !y->reason) return !x->reason;
+  return x->predicted_ns < y->predicted_ns;
+}
+
+static void sort(struct plan *plans, int n) {
+  for (int i = 1; i < n; i++)
+    for (int j = i; j > 0 && better(&plans[j], &plans[j - 1]); j--) {
+      const struct plan swap = plans[j];
+      plans[j] = plans[j - 1];
+      plans[j - 1] = swap;
+    }
+}
+
+static mkc_status unknown_arch(const char *arch, struct error *err) {
+  error_set(err, MKC_E_ARCHITECTURE, "unknown architecture '%s'; known:", arch);
+  for (int i = 0; target_at(i); i++) error_append(err, " %s", target_at(i)->arch);
+  return err->status;
+}
+
+/* No schedule serves this variant: says what each lacks. */
+static mkc_status no_schedule(const struct variant *v, const char *const *lacks,
+                              struct error *err) {
+  error_set(err, MKC_E_NO_SCHEDULE, "no schedule serves %s yet:", v->name);
+  for (int i = 0; schedules[i]; i++)
+    error_append(err, "\n  %s: %s", schedules[i]->name, lacks[i]);
+  return err->status;
+}
+
+static mkc_status nothing_fits(const struct variant *v, const struct plan *plans, int n,
+                               struct error *err) {
+  error_set(err, MKC_E_NO_SCHEDULE, "no plan for %s fits %s:", v->name, plans[0].target->arch);
+  for (int i = 0; i < n; i++) {
+    struct buf b = {0};
+    plan_print(&b, &plans[i]);
+    error_append(err, "\n  %s: %s", buf_text(&b), plans[i].reason);
+    buf_finish(&b);
+  }
+  return err->status;
+}
+
+mkc_status plan_op(const struct variant *v, const struct gen_config *config, struct arena *a,
+                   const struct plan **ret, int *ret_n, struct error *err) {
+  const struct target *target = target_find(config->arch);
+  if (!target) return unknown_arch(config->arch, err);
+  enum { NSCHEDULES = sizeof schedules / sizeof *schedules };
+  struct plan *plans = arena_array(a, struct plan, NSCHEDULES * PLAN_MAX_CANDIDATES);
+  const char *lacks[NSCHEDULES] = {0};
+  int n = 0;
+  for (int i = 0; schedules[i]; i++) {
+    lacks[i] = schedules[i]->lacks(v, config, a);
+    if (!lacks[i]) n += schedules[i]->candidates(v, config, target, plans + n, a);
+  }
+  if (n == 0) return no_schedule(v, lacks, err);
+  sort(plans, n);
+  if (plans[0].reason) return nothing_fits(v, plans, n, err);
+  *ret = plans;
+  *ret_n = n;
+  return MKC_OK;
+}
+
+void plan_print(struct buf *out, const struct plan *p) {
+  buf_printf(out, "(%s chunk=%d dv_tile=%d stages=%d threads=%d smem=%d blocks_a_head=%d)",
+             p->schedule->name, p->config.chunk, p->dv_tile, p->stages, p->threads, p->smem_bytes,
+             p->blocks_a_head);
+}
+
+void plan_print_cost(struct buf *out, const struct plan *p) {
+  buf_printf(out, "%d bytes and %d kFLOP a token of one head; on %s the floor is ", (int)p->bytes,
+             (int)(p->flops / 1e3 + 0.5), p->target->card);
+  buf_number(out, p->floor_ns, 3);
+  buf_puts(out, " ns, predicted ");
+  buf_number(out, p->predicted_ns, 3);
+  buf_puts(out, " ns");
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT
+ * plan.h - choosing a schedule and its sizes for one op, by arithmetic.
+ *
+ * A schedule says whether it applies to a variant at a configuration, lists its candidates (tile
+ * sizes, stages) and what each would cost. The planner takes the cheapest that fits; every
+ * candidate keeps the reason why it was or was not taken.
+ */
+#ifndef MKC_PLAN_H
+#define MKC_PLAN_H
+
+#include "gen.h"
+#include "ir.h"
+#include "target.h"
+
+struct schedule;
+
+struct plan {
+  const struct schedule *schedule;
+  const struct target *target;
+  struct gen_config config; /* arch, pass, dtype, dk, dv as asked; chunk as chosen */
+  int dv_tile;              /* value channels of a block */
+  int stages;               /* chunks in flight */
+  int threads;              /* a block */
+  int blocks_a_head;
+  int blocks_an_sm;         /* that fit at once */
+  int smem_bytes;           /* a block */
+  double bytes;             /* a token of one head: each input read once, each output written once */
+  double flops;             /* a token of one head */
+  double floor_ns;          /* a token of one head, on target->card: the larger of the two */
+  double predicted_ns;      /* the same, for this plan, with the card filled */
+  const char *reason;       /* why it cannot run; NULL if it can */
+};
+
+enum { PLAN_MAX_CANDIDATES = 16 };
+
+struct schedule {
+  const char *name;          /* "scan" */
+  const char *template_name; /* "templates/scan.k.c" */
+  const char *about;
+  /* NULL if it serves this variant at this configuration; else what it lacks, for a person. */
+  const char *(*lacks)(const struct variant *v, const struct gen_config *config, struct arena *a);
+  /* Fills at most PLAN_MAX_CANDIDATES plans; those that cannot run have a reason. */
+  int (*candidates)(const struct variant *v, const struct gen_config *config,
+                    const struct target *target, struct plan *ret, struct arena *a);
+};
+
+extern const struct schedule schedule_scan; /* schedule_scan.c */
+
+/* Every schedule, NULL at the end. */
+extern const struct schedule *const schedules[];
+
+/* All candidates of all schedules that apply, the best first; *ret_n >= 1, and plans[0] can run.
+ * Errors: MKC_E_NO_SCHEDULE (names the slot or the size), MKC_E_ARCHITECTURE. */
+mkc_status plan_op(const struct variant *v, const struct gen_config *config, struct arena *a,
+                   const struct plan **ret, int *ret_n, struct error *err);
+
+/* (scan chunk=64 dv_tile=128 stages=3 threads=256 smem=174208 blocks_a_head=1) */
+void plan_print(struct buf *out, const struct plan *plan);
+/* one line more: bytes, FLOPs, floor and prediction */
+void plan_print_cost(struct buf *out, const struct plan *plan);
+
+#endif

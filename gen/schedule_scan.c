@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT
+ * schedule_scan.c - the portable scan: when it applies, its candidates and what they cost.
+ *
+ * The kernel is templates/scan.k.c: one pass, one block a head (or a part of its value channels),
+ * mma.sync, cp.async, the state in registers. It serves the plain family: no decay, a decay constant
+ * per head, or one scalar a token.
+ */
+#include "plan.h"
+
+#include "emit.h"
+
+enum {
+  CHUNK = 64,
+  DECAY_TABLE = 3 * CHUNK + 16, /* floats; two of them, as in the template */
+};
+
+static bool is_input(const struct expr *e, enum axis axis) {
+  return e->op == OP_INPUT && e->axis == axis && !e->step;
+}
+
+static bool in_list(int x, const int *list) {
+  for (; *list; list++)
+    if (x == *list) return true;
+  return false;
+}
+
+static const char *lacks_in_config(const struct gen_config *c, struct arena *a) {
+  static const int sizes[] = {64, 128, 0};
+  if (c->pass != MKC_FORWARD) return "only the forward pass";
+  if (c->dtype != MKC_BF16) return "only bf16";
+  if (!in_list(c->dk, sizes)) return arena_printf(a, "dk is %d; it takes 64 and 128", c->dk);
+  if (!in_list(c->dv, sizes)) return arena_printf(a, "dv is %d; it takes 64 and 128", c->dv);
+  if (c->chunk && c->chunk != CHUNK)
+    return arena_printf(a, "chunk is %d; it takes %d", c->chunk, CHUNK);
+  return NULL;
+}
+
+static const char *lacks_in_mask(const struct branch *b) {
+  for (int i = 0; i < b->nweights; i++) {
+    switch (b->weights[i].kind) {
+    case WEIGHT_DECAY: break;
+    case WEIGHT_FENWICK: return "slot mask: fenwick";
+    case WEIGHT_TOEPLITZ: return "slot mask: toeplitz";
+    case WEIGHT_BIDIRECTIONAL: return "slot mask: bidirectional";
+    default: return "slot mask: window, block and first";
+    }
+  }
+  return NULL;
+}
+
+static const char *lacks_in_transition(const struct branch *b) {
+  if (b->delta == DELTA_RULE) return "slot transition: delta";
+  if (b->delta == DELTA_FORM || b->delta == DELTA_LOWRANK) return "slot transition: outer";
+  if (b->value_decay) return "slot transition: a decay over dv";
+  if (b->decay == DECAY_CHANNEL) return "slot transition: a decay over dk";
+  return NULL;
+}
+
+static const char *lacks_in_roles(const struct branch *b) {
+  if (!is_input(b->q, AXIS_DK)) return "slot q: an expression (it takes an input as it is)";
+  if (!is_input(b->k, AXIS_DK)) return "slot k: an expression (it takes an input as it is)";
+  if (!is_input(b->v, AXIS_DV)) return "slot v: an expression (it takes an input as it is)";
+  if (b->q->leaf == b->k->leaf) return "slots q and k: one input for both";
+  return NULL;
+}
+
+static const char *lacks_in_expressions(const struct branch *b, struct arena *a) {
+  const char *bad = expr_not_emitted(b->scale);
+  if (bad) return arena_printf(a, "slot scale: %s", bad);
+  for (int i = 0; i < b->nfactors; i++)
+    if ((bad = expr_not_emitted(b->factors[i].log)))
+      return arena_printf(a, "slot transition: %s in a decay", bad);
+  for (int i = 0; i < b->nweights; i++)
+    if ((bad = expr_not_emitted(b->weights[i].log)))
+      return arena_printf(a, "slot mask: %s in a decay", bad);
+  return NULL;
+}
+
+static const char *lacks(const struct variant *v, const struct gen_config *config,
+                         struct arena *a) {
+  const struct branch *b = &v->branches[0];
+  const char *what = NULL;
+  if (v->nbranches > 1) return "slot branches";
+  if (v->steps) return "slot steps";
+  if (v->normaliser) return "slot normaliser";
+  if (v->output) return "slot output";
+  if (!b->linear) return "slot score: anything but qk";
+  if (b->read_before) return "slot read: \"before\"";
+  if (!what) what = lacks_in_mask(b);
+  if (!what) what = lacks_in_transition(b);
+  if (!what) what = lacks_in_roles(b);
+  if (!what) what = lacks_in_expressions(b, a);
+  if (!what) what = lacks_in_config(config, a);
+  return what;
+}
+
+/* Mirrors SMEM_BYTES of the template; emit.c checks that they agree by construction (the kernel
+ * declares SMEM_BYTES, and the CPU device refuses a launch with less). */
+static int smem_bytes(const struct gen_config *c, const struct plan *p, bool decay) {
+  const int stage = 2 * CHUNK * (2 * c->dk + p->dv_tile);
+  const int tables = decay ? 2 * DECAY_TABLE * 4 : 0;
+  return p->stages * stage + 2 * CHUNK * CHUNK + 2 * CHUNK * p->dv_tile + tables;
+}
+
+/* Registers a thread wants: the state and output accumulators, V fragments, addresses. */
+static int registers_wanted(const struct gen_config *c) { return c->dk / 2 + 120; }
+
+static int resident_blocks(const struct plan *p) {
+  const int by_smem = p->target->smem_sm / (p->smem_bytes + 1024); /* 1 KiB each is the system's */
+  const int by_registers = p->target->registers / (p->threads * registers_wanted(&p->config));
+  return by_smem < by_registers ? by_smem : by_registers;
+}
+
+static double larger(double x, double y) { return x > y ? x : y; }
+
+/* Microseconds that an SM takes to move each of its blocks one chunk on, fitted to an H100 (docs/
+ * PERFORMANCE.md): a part that no other warp hides, and a part for each warp that shares the SM. */
+static double chunk_us(const struct plan *p) {
+  const double warps = p->blocks_an_sm * p->threads / 32;
+  const double split = p->blocks_a_head > 1 ? 0.25 : 0; /* P is computed once more */
+  return 1.1 + split + warps * (0.08 + 0.0014 * p->config.dk);
+}
+
+/* Bytes, FLOPs, and a time from three bounds: memory, tensor cores, the latency of a chunk. */
+static void predict(struct plan *p, int gate_inputs) {
+  const double dk = p->config.dk, dv = p->config.dv, again = p->blocks_a_head - 1;
+  const struct target *t = p->target;
+  p->bytes = 2 * (2 * dk + 2 * dv) + 4 * gate_inputs;
+  p->flops = 4 * dk * dv + 2 * CHUNK * (dk + dv);
+  const double memory = p->bytes / t->copy_gbs, tensor = p->flops / t->mma_tflops / 1e3;
+  p->floor_ns = larger(memory, tensor);
+  /* each further part of a head reads q and k again, from L2, and computes P again */
+  const double l2 = 4 * dk * again / (2 * t->copy_gbs);
+  const double p_again = 2 * CHUNK * dk * again / t->mma_tflops / 1e3;
+  const double latency =
+      1e3 * chunk_us(p) * p->blocks_a_head / (CHUNK * (double)t->sms * p->blocks_an_sm);
+  p->predicted_ns = larger(latency, larger(memory + l2, tensor + p_again));
+}
+
+static int gate_inputs(const struct variant *v) {
+  int n = 0;
+  for (int i = 0; i < v->nleaves; i++) n += !v->leaves[i]->param && v->leaves[i]->axis == AXIS_NONE;
+  return n;
+}
+
+static int candidates(const struct variant *v, const struct gen_config *config,
+                      const struct target *target, struct plan *ret, struct arena *a) {
+  int n = 0;
+  for (int dv_tile = config->dv; dv_tile >= 64; dv_tile /= 2)
+    for (int stages = 2; stages <= 3; stages++) {
+      struct plan *p = &ret[n++];
+      *p = (struct plan){.schedule = &schedule_scan, .target = target, .config = *config};
+      p->config.chunk = CHUNK;
+      p->dv_tile = dv_tile;
+      p->stages = stages;
+      p->threads = dv_tile / 16 * 32;
+      p->blocks_a_head = config->dv / dv_tile;
+      p->smem_bytes = smem_bytes(config, p, v->branches[0].decay != DECAY_NONE);
+      p->blocks_an_sm = resident_blocks(p);
+      if (p->smem_bytes > target->smem_block)
+        p->reason = arena_printf(a, "wants %d bytes of shared memory; a block has %d",
+                                 p->smem_bytes, target->smem_block);
+      else predict(p, gate_inputs(v));
+    }
+  return n;
+}
+
+const struct schedule schedule_scan = {
+    .name = "scan",
+    .template_name = "templates/scan.k.c",
+    .about = "one pass, mma.sync and cp.async, state in registers (sm_80 and newer)",
+    .lacks = lacks,
+    .candidates = candidates,
+};
