@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT
+ * cache.h - compiled code, kept: a key in, the bytes that were stored under it out.
+ *
+ * On disk an entry is one file, DIR/v1/<2 hex>/<62 hex>, written beside and renamed, and verified
+ * (size, key, digest) each time it is read; one that is not right is a miss and is removed. Where
+ * the directory cannot be used (no HOME, read-only, full, not ours alone) entries live in memory
+ * for as long as the cache does, after one warning. Nothing here ever fails: a cache that cannot
+ * keep is a cache that misses.
+ *
+ * What is stored runs as code, so the directory must belong to this user and be writable by nobody
+ * else; the digest finds corruption, not tampering.
+ *
+ *   struct cache_keygen g; struct cache_key key;
+ *   cache_key_begin(&g, "cubin");
+ *   cache_key_source(&g, "source", text);
+ *   cache_key_string(&g, "arch", "sm_90a");
+ *   cache_key_end(&g, &key);
+ *   if (!cache_get(cache, &key, &bytes, &len)) { compile; cache_put(cache, &key, bytes, len, ""); }
+ */
+#ifndef MKC_CACHE_H
+#define MKC_CACHE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/sha256.h"
+#include "maskc.h"
+
+enum { CACHE_SCHEMA = 1 }; /* of the entry's file, and a part of each key */
+
+struct cache;
+
+/* Called with one line of text; level as in mkc_context_options.log. */
+typedef void cache_log_fn(void *user, int level, const char *line);
+
+struct cache_options {
+  const char *dir; /* NULL: $MASKC_CACHE_DIR, else $XDG_CACHE_HOME/maskc, else ~/.cache/maskc */
+  bool no_disk;    /* keep nothing on disk; also by MASKC_CACHE_DISABLE=1 */
+  cache_log_fn *log;
+  void *log_user;
+};
+
+/* Opens nothing yet: the directory is looked at on the first get or put. NULL: out of memory. */
+struct cache *cache_create(const struct cache_options *options);
+void cache_destroy(struct cache *c); /* NULL is fine */
+
+/* ---- keys ---- */
+
+struct cache_key {
+  unsigned char bytes[SHA256_BYTES];
+};
+
+struct cache_keygen {
+  struct sha256 hash;
+};
+
+/* kind: what the entry is ("cubin", "ptx", "host object"). Each field enters with its name and its
+ * length, so that no two lists of fields are alike. */
+void cache_key_begin(struct cache_keygen *g, const char *kind);
+void cache_key_field(struct cache_keygen *g, const char *name, const void *data, size_t len);
+void cache_key_string(struct cache_keygen *g, const char *name, const char *text);
+void cache_key_int(struct cache_keygen *g, const char *name, long long value);
+/* C source without its #line directives, which name paths and change no code. Where the compiled
+ * code does hold lines (debug information, __LINE__), use cache_key_string. */
+void cache_key_source(struct cache_keygen *g, const char *name, const char *text);
+void cache_key_end(struct cache_keygen *g, struct cache_key *ret);
+
+/* ---- entries; safe from many threads and many processes ---- */
+
+/* True: *ret holds *ret_len bytes, verified, the caller's to free. */
+bool cache_get(struct cache *c, const struct cache_key *key, void **ret, size_t *ret_len);
+
+/* meta: a line of text for people ("simple_gla sm_90a"), may be "". */
+void cache_put(struct cache *c, const struct cache_key *key, const void *data, size_t len,
+               const char *meta);
+
+/* ---- for doctor ---- */
+
+/* The directory, or "" when there is none. Owned by the cache. */
+const char *cache_dir(struct cache *c);
+/* True: entries are read from and written to disk. *ret_why says why not, or what it found; it is
+ * owned by the cache. */
+bool cache_usable(struct cache *c, const char **ret_why);
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT
+ * compile.c - key, cache, NVRTC, see compile.h.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "compile.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "context.h"
+
+static double now_ms(void) {
+  struct timespec t = {0};
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+/* The build of NVRTC stands for its version; driver, paths and time are not in it. */
+static void make_key(const struct op_source *src, const struct nvrtc_job *job,
+                     const struct nvrtc_location *nvrtc, struct cache_key *ret) {
+  struct cache_keygen g;
+  struct nvrtc_options options;
+  nvrtc_options(job, &options);
+  cache_key_begin(&g, job->kind == NVRTC_PTX ? "ptx" : "cubin");
+  cache_key_source(&g, "source", job->source);
+  cache_key_string(&g, "entry", src->entry);
+  cache_key_string(&g, "arch", job->arch);
+  for (int i = 0; i < options.count; i++) cache_key_string(&g, "option", options.list[i]);
+  cache_key_string(&g, "nvrtc", nvrtc->identity);
+  cache_key_end(&g, ret);
+}
+
+static mkc_status compile(mkc_context *ctx, const struct op_source *src,
+                          const struct nvrtc_job *job, struct nvrtc_result *ret,
+                          struct error *err) {
+  const struct nvrtc *nvrtc;
+  mkc_status st = context_nvrtc(ctx, &nvrtc, err);
+  if (st) return st;
+  const double start = now_ms();
+  st = nvrtc_compile(nvrtc, job, ret, err);
+  if (st) return st;
+  context_log(ctx, LOG_INFO, "%s: compiled for %s in %.0f ms, %zu bytes", src->name, job->arch,
+              now_ms() - start, ret->len);
+  if (ret->log[0]) context_log(ctx, LOG_WARNING, "%s: NVRTC says: %s", src->name, ret->log);
+  return MKC_OK;
+}
+
+mkc_status compile_source(mkc_context *ctx, const struct op_source *src, enum nvrtc_kind kind,
+                          void **ret_code, size_t *ret_len, struct error *err) {
+  const struct nvrtc_job job = {.source = src->text, .arch = src->arch, .kind = kind};
+  const struct nvrtc_location *location;
+  struct cache_key key;
+  *ret_code = NULL;
+  mkc_status st = context_nvrtc_location(ctx, &location, err);
+  if (st) return st;
+  make_key(src, &job, location, &key);
+  if (cache_get(context_cache(ctx), &key, ret_code, ret_len)) {
+    context_log(ctx, LOG_INFO, "%s: %s code from the cache, %zu bytes", src->name, src->arch,
+                *ret_len);
+    return MKC_OK;
+  }
+  struct nvrtc_result result;
+  st = compile(ctx, src, &job, &result, err);
+  if (st) return st;
+  char meta[160];
+  snprintf(meta, sizeof meta, "%s %s dk=%d dv=%d chunk=%d\n", src->name, src->arch, src->dk,
+           src->dv, src->chunk);
+  cache_put(context_cache(ctx), &key, result.code, result.len, meta);
+  *ret_code = result.code;
+  *ret_len = result.len;
+  result.code = NULL;
+  nvrtc_result_finish(&result);
+  return MKC_OK;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ * context.h - what the ops of a process share: the log hook, the cache, NVRTC once it is needed.
+ *
+ * Reference-counted: each op holds its context, so that the two can be destroyed in any order.
+ */
+#ifndef MKC_CONTEXT_H
+#define MKC_CONTEXT_H
+
+#include "base/error.h"
+#include "cache.h"
+#include "maskc.h"
+#include "nvrtc.h"
+
+enum { LOG_WARNING = 0, LOG_INFO = 1 };
+
+mkc_context *context_retain(mkc_context *ctx);
+void context_release(mkc_context *ctx); /* NULL is fine */
+
+struct cache *context_cache(mkc_context *ctx);
+
+/* The NVRTC library that this context uses: found (not opened) on the first call. */
+mkc_status context_nvrtc_location(mkc_context *ctx, const struct nvrtc_location **ret,
+                                  struct error *err);
+/* The same, opened. */
+mkc_status context_nvrtc(mkc_context *ctx, const struct nvrtc **ret, struct error *err);
+
+void context_log(mkc_context *ctx, int level, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Makes err the calling thread's last error (mkc_last_error) and empties it; returns its status. */
+mkc_status last_error_take(struct error *err);
+
+#endif

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT
+ * op.c - the life of an op: create (generate), prepare (compile and load, once), launch, destroy.
+ */
+#include "op.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "context.h"
+#include "device_info.h"
+#include "options.h"
+
+struct mkc_op {
+  mkc_context *ctx;
+  const struct backend *backend;
+  int device;
+  mkc_check check;
+  struct op_source source;
+  pthread_mutex_t mutex;           /* one thread prepares */
+  _Atomic(struct loaded *) loaded; /* NULL until prepared */
+};
+
+/* ---- create ---- */
+
+static bool known_axes(const char *axes) {
+  static const char *const known[] = {"BTHk", "BTHv", "BTH", "H", "Hk", "Hv", "BHkv", NULL};
+  for (int i = 0; known[i]; i++)
+    if (!strcmp(axes, known[i])) return true;
+  return false;
+}
+
+/* What a generator or a pack must have got right; the rest of the runtime relies on it. */
+static mkc_status check_source(const struct op_source *s, struct error *err) {
+  const char *wrong = NULL;
+  if (!s->text) wrong = "no text";
+  if (s->narrays < 0 || s->narrays > OP_MAX_ARRAYS) wrong = "a wrong number of arrays";
+  if (s->threads < 1 || s->threads > 1024 || s->smem_bytes < 0 || s->blocks_a_head < 1)
+    wrong = "a wrong launch shape";
+  for (int i = 0; !wrong && i < s->narrays; i++)
+    if (!known_axes(s->arrays[i].axes) || (unsigned)s->arrays[i].dtype > MKC_I64)
+      wrong = "an array of unknown axes or type";
+  if (!wrong) return MKC_OK;
+  return error_set(err, MKC_E_INTERNAL, "the op's source has %s", wrong);
+}
+
+mkc_status op_create_from_source(mkc_context *ctx, struct op_source *source,
+                                 const struct backend *backend, int device, mkc_check check,
+                                 mkc_op **ret, struct error *err) {
+  *ret = NULL;
+  const mkc_status st = check_source(source, err);
+  mkc_op *op = st ? NULL : calloc(1, sizeof *op);
+  if (!op) {
+    op_source_finish(source);
+    return st ? st : error_set(err, MKC_E_OUT_OF_MEMORY, "out of memory");
+  }
+  op->ctx = context_retain(ctx);
+  op->backend = backend;
+  op->device = device;
+  op->check = check;
+  op->source = *source;
+  *source = (struct op_source){0};
+  pthread_mutex_init(&op->mutex, NULL);
+  atomic_init(&op->loaded, NULL);
+  *ret = op;
+  return MKC_OK;
+}
+
+static mkc_status check_options(const mkc_op_options *o, int gpu, struct error *err) {
+  if (o->dk < 1 || o->dv < 1)
+    return error_set(err, MKC_E_ARGUMENT,
+                     "dk = %d and dv = %d: both must be given (the channels of a head)", o->dk,
+                     o->dv);
+  if ((unsigned)o->dtype > MKC_F16)
+    return error_set(err, MKC_E_ARGUMENT, "dtype %d is none of MKC_F32, MKC_BF16, MKC_F16",
+                     (int)o->dtype);
+  if (o->pass != MKC_FORWARD)
+    return error_set(err, MKC_E_ARGUMENT, "pass %d is not MKC_FORWARD", (int)o->pass);
+  if ((unsigned)o->check > MKC_CHECK_ADDRESS)
+    return error_set(err, MKC_E_ARGUMENT, "unknown check %d", (int)o->check);
+  if (o->check != MKC_CHECK_NONE && gpu >= 0)
+    return error_set(err, MKC_E_ARGUMENT, "checks are for the CPU device, not for %s", o->device);
+  return MKC_OK;
+}
+
+/* The CPU device runs sm_80's code unless told otherwise. */
+static mkc_status choose_arch(const mkc_op_options *o, int gpu, char ret[16], struct error *err) {
+  if (o->arch && strlen(o->arch) > 15)
+    return error_set(err, MKC_E_ARCHITECTURE, "unknown architecture \"%s\"", o->arch);
+  strcpy(ret, o->arch ? o->arch : "sm_80");
+  if (o->arch || gpu < 0) return MKC_OK;
+  struct gpu_info info;
+  const mkc_status st = gpu_info_get(gpu, &info, err);
+  if (!st) memcpy(ret, info.arch, sizeof info.arch);
+  return st;
+}
+
+static mkc_status create(mkc_context *ctx, const mkc_op_options *given, mkc_op **ret,
+                         struct error *err) {
+  mkc_op_options o = MKC_OP_OPTIONS_INIT;
+  struct op_source source = {0};
+  char arch[16];
+  int gpu = -1;
+  mkc_status st = options_read(&o, sizeof o, given, given->struct_size, err);
+  if (!st) st = device_parse(o.device, &gpu, err);
+  if (!st) st = check_options(&o, gpu, err);
+  if (!st) st = choose_arch(&o, gpu, arch, err);
+  if (!st) st = op_generate(&o, arch, &source, err);
+  if (st) return st;
+  return op_create_from_source(ctx, &source, gpu < 0 ? &cpu_backend : &cuda_backend,
+                               gpu < 0 ? 0 : gpu, o.check, ret, err);
+}
+
+mkc_status mkc_op_create(mkc_context *ctx, const mkc_op_options *options, mkc_op **ret) {
+  struct error err = {0};
+  if (!ctx || !options || !ret) {
+    error_set(&err, MKC_E_USAGE, "mkc_op_create: context, options or result is NULL");
+    return last_error_take(&err);
+  }
+  *ret = NULL;
+  return create(ctx, options, ret, &err) ? last_error_take(&err) : MKC_OK;
+}
+
+void mkc_op_destroy(mkc_op *op) {
+  if (!op) return;
+  op->backend->unload(atomic_load(&op->loaded));
+  pthread_mutex_destroy(&op->mutex);
+  op_source_finish(&op->source);
+  context_release(op->ctx);
+  free(op);
+}
+
+/* ---- prepare ---- */
+
+static mkc_status prepare_locked(mkc_op *op, struct error *err) {
+  if (atomic_load(&op->loaded)) return MKC_OK;
+  struct loaded *loaded = NULL;
+  const mkc_status st =
+      op->backend->load(op->ctx, &op->source, op->device, op->check, &loaded, err);
+  if (!st) atomic_store(&op->loaded, loaded);
+  return st;
+}
+
+mkc_status mkc_op_prepare(mkc_op *op) {
+  struct error err = {0};
+  if (!op) {
+    error_set(&err, MKC_E_USAGE, "mkc_op_prepare: the op is NULL");
+    return last_error_take(&err);
+  }
+  pthread_mutex_lock(&op->mutex);
+  const mkc_status st = prepare_locked(op, &err);
+  pthread_mutex_unlock(&op->mutex);
+  return st ? last_error_take(&err) : MKC_OK;
+}
+
+/* ---- ask ---- */
+
+const struct op_source *op_source_of(const mkc_op *op) {
+  return &op->source;
+}
+
+int mkc_op_arg_count(const mkc_op *op) {
+  return op ? op->source.narrays : 0;
+}
+
+mkc_status mkc_op_arg_info(const mkc_op *op, int index, mkc_arg_info *ret) {
+  struct error err = {0};
+  if (!op || !ret || index < 0 || index >= op->source.narrays) {
+    error_set(&err, MKC_E_USAGE, "mkc_op_arg_info: there is no array %d", index);
+    return last_error_take(&err);
+  }
+  const struct op_array *a = &op->source.arrays[index];
+  *ret = (mkc_arg_info){a->name, a->axes, a->dtype, a->output, a->optional};
+  return MKC_OK;
+}
+
+int mkc_op_arg_index(const mkc_op *op, const char *name) {
+  for (int i = 0; op && name && i < op->source.narrays; i++)
+    if (!strcmp(op->source.arrays[i].name, name)) return i;
+  return -1;
+}
+
+const char *mkc_op_source(const mkc_op *op) {
+  return op ? op->source.text : "";
+}
+
+const char *mkc_op_plan(const mkc_op *op) {
+  return op && op->source.plan ? op->source.plan : "";
+}
+
+/* ---- launch ---- */
+
+/* No schedule of today needs scratch memory; callers ask all the same. */
+mkc_status mkc_op_workspace(const mkc_op *op, const mkc_tensor *args, int nargs,
+                            size_t *ret_bytes) {
+  struct error err = {0};
+  unsigned char block[OP_ARGS_MAX_BYTES];
+  long long blocks;
+  if (!op || !ret_bytes || (nargs > 0 && !args)) {
+    error_set(&err, MKC_E_USAGE, "mkc_op_workspace: op, arrays or result is NULL");
+    return last_error_take(&err);
+  }
+  *ret_bytes = 0;
+  return op_args_pack(&op->source, args, nargs, block, &blocks, &err) ? last_error_take(&err)
+                                                                      : MKC_OK;
+}
+
+mkc_status mkc_op_launch(const mkc_op *op, const mkc_tensor *args, int nargs, void *workspace,
+                         size_t workspace_bytes, void *stream) {
+  (void)workspace, (void)workspace_bytes; /* mkc_op_workspace asks for none */
+  struct error err = {0};
+  _Alignas(8) unsigned char block[OP_ARGS_MAX_BYTES];
+  long long blocks;
+  if (!op || (nargs > 0 && !args)) {
+    error_set(&err, MKC_E_USAGE, "mkc_op_launch: op or arrays is NULL");
+    return last_error_take(&err);
+  }
+  const struct loaded *loaded = atomic_load_explicit(&op->loaded, memory_order_acquire);
+  if (!loaded) {
+    error_set(&err, MKC_E_NOT_PREPARED, "%s: call mkc_op_prepare before mkc_op_launch",
+              op->source.name);
+    return last_error_take(&err);
+  }
+  if (op_args_pack(&op->source, args, nargs, block, &blocks, &err) ||
+      op->backend->launch(loaded, block, blocks, stream, &err))
+    return last_error_take(&err);
+  return MKC_OK;
+}

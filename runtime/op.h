@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT
+ * op.h - the inside of an op: its source, its backend, and how arguments become a block of bytes.
+ */
+#ifndef MKC_OP_H
+#define MKC_OP_H
+
+#include "backend.h"
+#include "base/error.h"
+#include "source.h"
+
+enum { OP_ARGS_MAX_BYTES = 8 * (ARGS_HEAD_SLOTS + ARRAY_SLOTS * OP_MAX_ARRAYS) };
+
+/* An op from a source that is there already. *source is taken over (emptied), also on failure. */
+mkc_status op_create_from_source(mkc_context *ctx, struct op_source *source,
+                                 const struct backend *backend, int device, mkc_check check,
+                                 mkc_op **ret, struct error *err);
+const struct op_source *op_source_of(const mkc_op *op);
+
+/* A spec (options->spec_path, spec_text) through the generator. The one place where runtime/ calls
+ * gen/; without it (MKC_HAVE_GENERATOR 0) the answer is MKC_E_NO_GENERATOR. */
+mkc_status op_generate(const mkc_op_options *options, const char *arch, struct op_source *ret,
+                       struct error *err);
+
+/* Checks the arrays against the op and writes the argument block (see source.h), op_args_bytes(s)
+ * bytes, and the number of blocks to launch. Allocates nothing unless it fails.
+ * Errors: MKC_E_ARGUMENT, naming the array. */
+mkc_status op_args_pack(const struct op_source *s, const mkc_tensor *args, int nargs, void *block,
+                        long long *ret_blocks, struct error *err);
+
+#endif
