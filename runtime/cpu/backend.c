@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT
+ * backend.c - the CPU device as a backend: an op's source in, a loaded kernel and its runs out.
+ *
+ * MASKC_CPU_ASYNC picks when asynchronous copies land: late (the default, at the wait for them),
+ * early (at their issue), or random:SEED, which shuffles the order of threads as well.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "../backend.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../gen/gen.h"
+#include "../cache.h"
+#include "../context.h"
+#include "asan.h"
+#include "compile.h"
+#include "launch.h"
+#include "module.h"
+#include "worker.h"
+
+struct loaded {
+  struct module *module;
+  const struct tile_kernel *kernel; /* of the module */
+  size_t smem_bytes;
+  struct launch_options options;
+};
+
+/* ---- source to object ---- */
+
+/* Lines count: they are in the object, for reports. */
+static mkc_status object_key(const struct host_job *job, struct cache_key *ret, struct error *err) {
+  struct buf identity = {0};
+  mkc_status status = host_compile_identity(job, &identity, err);
+  if (!status) {
+    struct cache_keygen g;
+    cache_key_begin(&g, "host object");
+    cache_key_string(&g, "source", job->source);
+    cache_key_string(&g, "tile_host.h", job->header);
+    cache_key_string(&g, "name", job->name);
+    cache_key_string(&g, "compiler", buf_text(&identity));
+    cache_key_end(&g, ret);
+  }
+  buf_finish(&identity);
+  return status;
+}
+
+static mkc_status load_cached(mkc_context *ctx, const struct host_job *job, struct module **ret,
+                              struct error *err) {
+  struct cache_key key;
+  mkc_status status = object_key(job, &key, err);
+  if (status) return status;
+  void *object;
+  size_t len;
+  if (cache_get(context_cache(ctx), &key, &object, &len)) {
+    status = module_load(object, len, job->address, ret, err);
+    free(object);
+    return status;
+  }
+  struct buf compiled = {0};
+  status = host_compile(job, &compiled, err);
+  if (!status) {
+    cache_put(context_cache(ctx), &key, compiled.data, compiled.len, job->name);
+    status = module_load(compiled.data, compiled.len, job->address, ret, err);
+  }
+  buf_finish(&compiled);
+  return status;
+}
+
+/* ---- load ---- */
+
+static mkc_status read_options(struct launch_options *ret, struct error *err) {
+  const char *s = secure_getenv("MASKC_CPU_ASYNC");
+  *ret = (struct launch_options){ASYNC_LATE, 0};
+  if (!s || !*s || !strcmp(s, "late")) return MKC_OK;
+  if (!strcmp(s, "early")) {
+    ret->async = ASYNC_EARLY;
+    return MKC_OK;
+  }
+  char *end = NULL;
+  if (!strncmp(s, "random:", 7)) ret->seed = strtoull(s + 7, &end, 10);
+  ret->async = ASYNC_RANDOM;
+  if (end && !*end && ret->seed) return MKC_OK;
+  return error_set(err, MKC_E_USAGE,
+                   "MASKC_CPU_ASYNC=%s: it can be late, early or random:SEED (a number from 1)", s);
+}
+
+static mkc_status check_sanitizer(struct error *err) {
+  struct asan asan;
+  if (asan_find(&asan)) return MKC_OK;
+  return error_set(err, MKC_E_USAGE,
+                   "the address check needs AddressSanitizer's runtime in the process: build the "
+                   "program with -fsanitize=address, or start it with LD_PRELOAD=libasan.so "
+                   "(`maskc run --check=address` does)");
+}
+
+/* The op's description and its kernel must say the same. */
+static mkc_status find_kernel(struct loaded *l, const struct op_source *src, struct error *err) {
+  l->kernel = module_kernel(l->module, src->entry);
+  if (!l->kernel)
+    return error_set(err, MKC_E_INTERNAL, "the emitted source has no kernel %s", src->entry);
+  if (l->kernel->threads != src->threads || l->kernel->args_bytes != op_args_bytes(src))
+    return error_set(err, MKC_E_INTERNAL,
+                     "kernel %s has %d threads and %llu bytes of arguments, its op %d and %zu",
+                     src->entry, l->kernel->threads, l->kernel->args_bytes, src->threads,
+                     op_args_bytes(src));
+  return MKC_OK;
+}
+
+static void cpu_unload(struct loaded *l) {
+  if (!l) return;
+  module_destroy(l->module);
+  free(l);
+}
+
+static mkc_status cpu_load(mkc_context *ctx, const struct op_source *src, int device,
+                           mkc_check check, struct loaded **ret, struct error *err) {
+  (void)device;
+  const struct embedded_file *header = embedded_find("templates/tile_host.h");
+  if (!header) return error_set(err, MKC_E_INTERNAL, "tile_host.h is not in the library");
+  struct loaded *l = calloc(1, sizeof *l);
+  if (!l) return error_set(err, MKC_E_OUT_OF_MEMORY, "no memory to load %s", src->name);
+  const struct host_job job = {src->text, header->data, src->entry, check == MKC_CHECK_ADDRESS};
+  l->smem_bytes = (size_t)src->smem_bytes;
+  mkc_status status = read_options(&l->options, err);
+  if (!status && job.address) status = check_sanitizer(err);
+  if (!status) status = load_cached(ctx, &job, &l->module, err);
+  if (!status) status = find_kernel(l, src, err);
+  if (status)
+    cpu_unload(l);
+  else
+    *ret = l;
+  return status;
+}
+
+static mkc_status cpu_launch(const struct loaded *l, const void *args, long long blocks,
+                             void *stream, struct error *err) {
+  (void)stream;
+  return launch_run(l->kernel, args, blocks, l->smem_bytes, &l->options, err);
+}
+
+const struct backend cpu_backend = {"cpu", cpu_load, cpu_launch, cpu_unload};

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT
+ * sched.c - which thread runs, where threads meet, and what is said when they do not.
+ *
+ * Threads are cooperative: one runs until it waits. Warps meet first, at one place in the source
+ * (another place is divergence); barriers count whole warps, as the hardware does. When the run
+ * queue is empty and threads are left, they have deadlocked.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "machine.h"
+
+/* ---- the run queue ---- */
+
+/* xorshift64* */
+unsigned machine_dice(struct machine *m, unsigned sides) {
+  m->random ^= m->random >> 12;
+  m->random ^= m->random << 25;
+  m->random ^= m->random >> 27;
+  return (unsigned)((m->random * 0x2545F4914F6CDD1DULL) >> 33) % sides;
+}
+
+static struct thread **queue_at(struct machine *m, int i) {
+  return &m->queue[(m->queue_first + i) % MAX_THREADS];
+}
+
+void thread_wake(struct machine *m, struct thread *t) {
+  t->site = NULL;
+  *queue_at(m, m->queued++) = t;
+}
+
+struct fiber *next_fiber(struct machine *m) {
+  if (!m->queued) return NULL;
+  if (m->options.seed) {
+    struct thread **first = queue_at(m, 0);
+    struct thread **pick = queue_at(m, (int)machine_dice(m, (unsigned)m->queued));
+    struct thread *t = *pick;
+    *pick = *first;
+    *first = t;
+  }
+  m->self = *queue_at(m, 0);
+  m->queue_first = (m->queue_first + 1) % MAX_THREADS;
+  m->queued--;
+  return &m->self->fiber;
+}
+
+void thread_wait(struct machine *m, const struct tile_site *site) {
+  struct thread *t = m->self;
+  t->site = site;
+  struct fiber *next = next_fiber(m);
+  if (!next) machine_fail_deadlock(m);
+  fiber_switch(&t->fiber, next, false, &m->asan);
+}
+
+/* ---- warps ---- */
+
+struct thread *warp_lane(const struct machine *m, int lane) {
+  return &m->threads[m->self->tid / WARP * WARP + lane];
+}
+
+/* Names one of the lanes that wait elsewhere; all of them wait at the same place. */
+static _Noreturn void fail_divergence(struct machine *m, const struct warp *w,
+                                      const struct tile_site *site) {
+  int other = 0;
+  while (warp_lane(m, other)->site != w->site) other++;
+  machine_fail(m, site, "warp %d diverges: thread %d is here, thread %d waits in %s at %s:%d",
+               m->self->tid / WARP, m->self->tid, warp_lane(m, other)->tid, w->site->op,
+               w->site->file, w->site->line);
+}
+
+bool warp_gather(struct machine *m, void *post, const struct tile_site *site) {
+  struct thread *t = m->self;
+  struct warp *w = &m->warps[t->tid / WARP];
+  if (w->arrived && w->site->id != site->id) fail_divergence(m, w, site);
+  t->post = post;
+  w->site = site;
+  if (++w->arrived < WARP) {
+    thread_wait(m, site);
+    return false;
+  }
+  w->arrived = 0;
+  return true;
+}
+
+void warp_release(struct machine *m) {
+  for (int i = 0; i < WARP; i++)
+    if (warp_lane(m, i) != m->self) thread_wake(m, warp_lane(m, i));
+}
+
+/* ---- barriers ---- */
+
+static void barrier_release(struct machine *m, struct barrier *b) {
+  const int own = m->self->tid / WARP;
+  for (int w = 0; w < m->nthreads / WARP; w++) {
+    if (!b->waits[w] && w != own) continue;
+    for (int i = w * WARP; i < (w + 1) * WARP; i++)
+      if (&m->threads[i] != m->self) thread_wake(m, &m->threads[i]);
+  }
+  memset(b, 0, sizeof *b);
+}
+
+struct barrier_post {
+  int id, threads;
+};
+
+static void check_barrier(struct machine *m, const struct barrier_post *p,
+                          const struct tile_site *at) {
+  for (int i = 0; i < WARP; i++) {
+    const struct barrier_post *q = warp_lane(m, i)->post;
+    if (q->id != p->id || q->threads != p->threads)
+      machine_fail(m, at, "lanes of warp %d disagree: barrier %d of %d threads, and %d of %d",
+                   m->self->tid / WARP, p->id, p->threads, q->id, q->threads);
+  }
+  if (p->id < 0 || p->id >= MAX_BARRIERS)
+    machine_fail(m, at, "barrier %d: there are %d", p->id, MAX_BARRIERS);
+  if (p->threads <= 0 || p->threads % WARP || p->threads > m->nthreads)
+    machine_fail(m, at, "barrier %d for %d threads; it must be whole warps of the block's %d",
+                 p->id, p->threads, m->nthreads);
+}
+
+void host_barrier(int id, int threads, const struct tile_site *at) {
+  struct machine *m = machine_current();
+  struct barrier_post post = {id, threads ? threads : m->nthreads};
+  if (!warp_gather(m, &post, at)) return;
+  check_barrier(m, &post, at);
+  struct barrier *b = &m->barriers[id];
+  if (b->arrived && b->need != post.threads)
+    machine_fail(m, at, "barrier %d for %d threads, while others wait at it for %d", id,
+                 post.threads, b->need);
+  b->need = post.threads;
+  b->arrived += WARP;
+  if (b->arrived < b->need) {
+    b->waits[m->self->tid / WARP] = 1;
+    thread_wait(m, at);
+  } else {
+    barrier_release(m, b);
+  }
+}
+
+void host_warp_sync(const struct tile_site *at) {
+  struct machine *m = machine_current();
+  if (warp_gather(m, NULL, at)) warp_release(m);
+}
+
+void machine_reset_sync(struct machine *m) {
+  memset(m->warps, 0, sizeof m->warps);
+  memset(m->barriers, 0, sizeof m->barriers);
+  m->queue_first = m->queued = m->done = 0;
+}
+
+/* ---- failures ---- */
+
+static _Noreturn void leave(struct machine *m) {
+  m->failed = true;
+  for (;;) fiber_switch(&m->self->fiber, &m->main, false, &m->asan);
+}
+
+void machine_fail(struct machine *m, const struct tile_site *site, const char *fmt, ...) {
+  char text[512];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(text, sizeof text, fmt, ap);
+  va_end(ap);
+  if (site) buf_printf(&m->report, "%s:%d: %s: ", site->file, site->line, site->op);
+  buf_printf(&m->report, "%s (block %lld, thread %d)", text, m->block, m->self->tid);
+  leave(m);
+}
+
+static void report_group(struct machine *m, int first, int last) {
+  const struct thread *t = &m->threads[first];
+  if (first == last)
+    buf_printf(&m->report, "\n  thread %d ", first);
+  else
+    buf_printf(&m->report, "\n  threads %d to %d ", first, last);
+  if (t->done)
+    buf_puts(&m->report, first == last ? "has ended" : "have ended");
+  else
+    buf_printf(&m->report, "%s in %s at %s:%d", first == last ? "waits" : "wait", t->site->op,
+               t->site->file, t->site->line);
+}
+
+void machine_fail_deadlock(struct machine *m) {
+  buf_printf(&m->report, "deadlock: no thread of block %lld can go on", m->block);
+  for (int first = 0, i = 1; i <= m->nthreads; i++) {
+    if (i < m->nthreads && m->threads[i].site == m->threads[first].site) continue;
+    report_group(m, first, i - 1);
+    first = i;
+  }
+  leave(m);
+}
+
+/* ---- small things of the vocabulary ---- */
+
+int host_tid(void) {
+  return machine_current()->self->tid;
+}
+long long host_block(void) {
+  return machine_current()->block;
+}
+
+void host_misaligned(const void *p, int align, const struct tile_site *at) {
+  machine_fail(machine_current(), at, "%p is not a multiple of %d", p, align);
+}

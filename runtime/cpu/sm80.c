@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT
+ * sm80.c - the sm_80 class of operations: shuffles, ldmatrix, mma, asynchronous copies.
+ *
+ * A warp operation is done once, by the lane that arrives last, on what the 32 lanes have posted.
+ * Fragment layouts are PTX's: lane l holds row l / 4 and columns 2 (l % 4) and the next.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "machine.h"
+
+/* ---- shuffles ---- */
+
+struct shuffle_post {
+  float x, result;
+  int kind, arg;
+};
+
+/* The lane that `lane` reads. */
+static int shuffle_source(int lane, const struct shuffle_post *p) {
+  const int arg = p->arg & (WARP - 1);
+  switch (p->kind) {
+  case TILE_SHUFFLE_XOR: return lane ^ arg;
+  case TILE_SHUFFLE_UP: return lane >= arg ? lane - arg : lane;
+  default: return arg;
+  }
+}
+
+float host_shuffle(float x, int kind, int arg, const struct tile_site *at) {
+  struct machine *m = machine_current();
+  struct shuffle_post post = {x, x, kind, arg};
+  if (!warp_gather(m, &post, at)) return post.result;
+  for (int i = 0; i < WARP; i++) {
+    struct shuffle_post *to = warp_lane(m, i)->post;
+    const struct shuffle_post *from = warp_lane(m, shuffle_source(i, to))->post;
+    to->result = from->x;
+  }
+  warp_release(m);
+  return post.result;
+}
+
+/* ---- ldmatrix ---- */
+
+struct ldmatrix_post {
+  unsigned *r;
+  const void *row;
+};
+
+static void load_row(struct machine *m, int lane, unsigned short ret[8],
+                     const struct tile_site *at) {
+  const struct ldmatrix_post *p = warp_lane(m, lane)->post;
+  if ((uintptr_t)p->row % 16)
+    machine_fail(m, at, "lane %d's row is not 16-byte aligned (%p)", lane, p->row);
+  if (!smem_holding(&m->smem, p->row, 16))
+    machine_fail(m, at, "lane %d's row lies in no shared array", lane);
+  memcpy(ret, p->row, 16);
+}
+
+/* Matrix i of the four: its rows are at the addresses of lanes 8i to 8i + 7. */
+static void load_matrix(struct machine *m, int i, int trans, const struct tile_site *at) {
+  unsigned short x[8][8];
+  for (int row = 0; row < 8; row++) load_row(m, i * 8 + row, x[row], at);
+  for (int lane = 0; lane < WARP; lane++) {
+    const struct ldmatrix_post *p = warp_lane(m, lane)->post;
+    const int r = lane / 4, c = lane % 4 * 2;
+    p->r[i] = trans ? x[c][r] | (unsigned)x[c + 1][r] << 16 : x[r][c] | (unsigned)x[r][c + 1] << 16;
+  }
+}
+
+void host_ldmatrix(unsigned *r, const void *row, int trans, const struct tile_site *at) {
+  struct machine *m = machine_current();
+  struct ldmatrix_post post = {r, row};
+  if (!warp_gather(m, &post, at)) return;
+  for (int i = 0; i < 4; i++) load_matrix(m, i, trans, at);
+  warp_release(m);
+}
+
+/* ---- mma ---- */
+
+typedef float row8 __attribute__((vector_size(32)));
+
+struct mma_tiles {
+  row8 d[16], b[16]; /* d: (16, 8); b: (16, 8), row k */
+  float a[16][16];
+};
+
+/* Products of two bf16 are exact in fp32, so that a fused multiply-add changes no bit. */
+static inline __attribute__((always_inline)) void multiply(struct mma_tiles *t) {
+  for (int i = 0; i < 16; i++) {
+    row8 d = t->d[i];
+    for (int k = 0; k < 16; k++) d += t->a[i][k] * t->b[k];
+    t->d[i] = d;
+  }
+}
+
+static void multiply_any(struct mma_tiles *t) {
+  multiply(t);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2,fma"))) static void multiply_avx2(struct mma_tiles *t) {
+  multiply(t);
+}
+
+static void multiply_best(struct mma_tiles *t) {
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    multiply_avx2(t);
+  else
+    multiply_any(t);
+}
+#else
+static void multiply_best(struct mma_tiles *t) {
+  multiply_any(t);
+}
+#endif
+
+static float low(unsigned x) {
+  const unsigned bits = x << 16;
+  float f;
+  memcpy(&f, &bits, 4);
+  return f;
+}
+
+static float high(unsigned x) {
+  return low(x >> 16);
+}
+
+static void gather(const struct tile_mma *f, int lane, struct mma_tiles *t) {
+  const int r = lane / 4, c = lane % 4 * 2;
+  for (int i = 0; i < 4; i++) {
+    t->a[r + i % 2 * 8][c + i / 2 * 8] = low(f->a[i]);
+    t->a[r + i % 2 * 8][c + i / 2 * 8 + 1] = high(f->a[i]);
+    t->d[r + i / 2 * 8][c + i % 2] = f->d[i];
+  }
+  for (int i = 0; i < 2; i++) {
+    t->b[c + i * 8][r] = low(f->b[i]);
+    t->b[c + i * 8 + 1][r] = high(f->b[i]);
+  }
+}
+
+static void scatter(const struct mma_tiles *t, int lane, struct tile_mma *f) {
+  const int r = lane / 4, c = lane % 4 * 2;
+  for (int i = 0; i < 4; i++) f->d[i] = t->d[r + i / 2 * 8][c + i % 2];
+}
+
+void host_mma_bf16(struct tile_mma *fragments, const struct tile_site *at) {
+  struct machine *m = machine_current();
+  if (!warp_gather(m, fragments, at)) return;
+  struct mma_tiles t;
+  for (int lane = 0; lane < WARP; lane++) gather(warp_lane(m, lane)->post, lane, &t);
+  multiply_best(&t);
+  for (int lane = 0; lane < WARP; lane++) scatter(&t, lane, warp_lane(m, lane)->post);
+  warp_release(m);
+}
+
+/* ---- asynchronous copies ----
+ * While a copy is in flight its destination holds NaN, so that a missing wait shows; with
+ * ASYNC_EARLY it is there at once, so that a missing barrier before the issue shows. */
+
+enum { IN_FLIGHT_BYTE = 0xFF };
+
+static void land(struct copy *c) {
+  if (c->landed) return;
+  memcpy(c->dst, c->src, (size_t)c->src_bytes);
+  memset((char *)c->dst + c->src_bytes, 0, (size_t)(c->bytes - c->src_bytes));
+  c->landed = true;
+}
+
+static void check_copy(struct machine *m, const struct copy *c) {
+  if (c->src_bytes < 0 || c->src_bytes > c->bytes)
+    machine_fail(m, c->site, "%d source bytes of a copy of %d", c->src_bytes, c->bytes);
+  if ((uintptr_t)c->dst % (unsigned)c->bytes || (uintptr_t)c->src % (unsigned)c->bytes)
+    machine_fail(m, c->site, "misaligned: from %p to %p, %d bytes", c->src, c->dst, c->bytes);
+  if (!smem_holding(&m->smem, c->dst, (size_t)c->bytes))
+    machine_fail(m, c->site, "the destination lies in no shared array");
+  if (smem_holding(&m->smem, c->src, 1))
+    machine_fail(m, c->site, "the source is shared memory; it must be global");
+}
+
+static struct copy *new_copy(struct machine *m, const struct tile_site *at) {
+  struct thread *t = m->self;
+  if (t->ncopies == t->copies_cap) {
+    const int cap = t->copies_cap ? 2 * t->copies_cap : 32;
+    struct copy *p = realloc(t->copies, (size_t)cap * sizeof *p);
+    if (!p) machine_fail(m, at, "out of memory");
+    t->copies = p;
+    t->copies_cap = cap;
+  }
+  return &t->copies[t->ncopies++];
+}
+
+static bool lands_now(struct machine *m) {
+  switch (m->options.async) {
+  case ASYNC_EARLY: return true;
+  case ASYNC_RANDOM: return machine_dice(m, 2);
+  default: return false;
+  }
+}
+
+void host_cp_async(void *dst, const void *src, int bytes, int src_bytes,
+                   const struct tile_site *at) {
+  struct machine *m = machine_current();
+  struct copy c = {dst, src, bytes, src_bytes, m->self->group, false, at};
+  check_copy(m, &c);
+  if (lands_now(m))
+    land(&c);
+  else
+    memset(dst, IN_FLIGHT_BYTE, (size_t)bytes);
+  *new_copy(m, at) = c;
+}
+
+void host_cp_async_commit(void) {
+  struct machine *m = machine_current();
+  struct thread *t = m->self;
+  t->group++;
+  if (m->options.async != ASYNC_RANDOM) return;
+  for (int i = 0; i < t->ncopies; i++)
+    if (!machine_dice(m, 4)) land(&t->copies[i]);
+}
+
+void host_cp_async_wait(int groups, const struct tile_site *at) {
+  struct machine *m = machine_current();
+  struct thread *t = m->self;
+  if (groups < 0) machine_fail(m, at, "%d groups", groups);
+  int n = 0;
+  while (n < t->ncopies && t->copies[n].group < t->group - groups) land(&t->copies[n++]);
+  t->ncopies -= n;
+  memmove(t->copies, t->copies + n, (size_t)t->ncopies * sizeof *t->copies);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ * worker.h - for the command line: this program once more, in a process that has AddressSanitizer
+ * loaded, so that a plain build can check addresses.
+ *
+ *   if (check == MKC_CHECK_ADDRESS && !cpu_asan_loaded()) {
+ *     int exit_status;
+ *     if (cpu_worker_run(argv, &exit_status, &err)) ...
+ *     return exit_status;
+ *   }
+ *
+ * When the sanitizer finds something, the worker prints its report on stderr and exits with 4.
+ */
+#ifndef MKC_CPU_WORKER_H
+#define MKC_CPU_WORKER_H
+
+#include <stdbool.h>
+
+#include "../base/error.h"
+
+bool cpu_asan_loaded(void);
+
+/* What LD_PRELOAD must hold: the runtime libraries of the compiler that the CPU device uses, with
+ * paths, separated by a colon. Errors: MKC_E_NO_COMPILER, MKC_E_ARGUMENT when n is too small. */
+mkc_status cpu_asan_preload(char *ret, size_t n, struct error *err);
+
+/* Runs this executable with the arguments of main and waits; argv[0] is replaced. Nothing is
+ * preloaded into a program that was built with the sanitizer. Temporary files of the worker are
+ * removed however it ends. *ret_exit: its exit status, 128 + n after signal n.
+ * Errors: as cpu_asan_preload, and MKC_E_SYSTEM. */
+mkc_status cpu_worker_run(char *const *argv, int *ret_exit, struct error *err);
+
+#endif
