@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT
+ * cmd_show.c - maskc show: the mask as a picture, the equations, the plan and the floor it is
+ * measured against.
+ */
+#include "cli.h"
+#include "draw.h"
+#include "mask_weights.h"
+
+#include "../plan.h"
+
+enum { HEADS = 4 };
+
+struct show {
+  const struct variant *variant;
+  struct spec_file file;
+  struct mask_request mask;
+  double *weights; /* [tokens][tokens] */
+  const char *note;
+  struct gen_config config;
+  const struct plan *plans; /* NULL: no schedule, and why is in no_schedule */
+  int nplans;
+  const char *no_schedule;
+};
+
+static mkc_status choose_plan(struct cli *cli, struct show *s, struct error *err) {
+  struct error why = {0};
+  const mkc_status status =
+      plan_op(s->variant, &s->config, &cli->arena, &s->plans, &s->nplans, &why);
+  mkc_status result = MKC_OK;
+  if (status == MKC_E_NO_SCHEDULE)
+    s->no_schedule = arena_strdup(&cli->arena, error_text(&why));
+  else if (status)
+    result = error_set(err, status, "%s", error_text(&why));
+  if (status) s->plans = NULL;
+  error_finish(&why);
+  return result;
+}
+
+static void print_plan(struct buf *out, const struct show *s) {
+  const struct gen_config *c = &s->config;
+  buf_printf(out, "\nplan for %s, %s, dk=%d dv=%d\n", c->arch, dtype_name(c->dtype), c->dk, c->dv);
+  if (!s->plans) {
+    buf_printf(out, "  none: %s\n", s->no_schedule);
+    return;
+  }
+  buf_puts(out, "  ");
+  plan_print(out, &s->plans[0]);
+  buf_puts(out, "\n  ");
+  plan_print_cost(out, &s->plans[0]);
+  buf_puts(out, "\n");
+  for (int i = 1; i < s->nplans; i++) {
+    buf_puts(out, i == 1 ? "not taken\n  " : "  ");
+    plan_print(out, &s->plans[i]);
+    buf_puts(out, ": ");
+    if (s->plans[i].reason) {
+      buf_puts(out, s->plans[i].reason);
+    } else {
+      buf_puts(out, "predicted ");
+      buf_number(out, s->plans[i].predicted_ns, 3);
+      buf_puts(out, " ns");
+    }
+    buf_puts(out, "\n");
+  }
+}
+
+static void print_text(const struct cli *cli, struct buf *out, const struct show *s) {
+  struct term term = cli->term;
+  if (args_flag(&cli->args, OPTION_ASCII)) term.utf8 = false;
+  buf_printf(out, "%s: the mask of head %d of %d, random gates (seed %llu)%s%s\n\n",
+             s->variant->name, s->mask.head, s->mask.heads, (unsigned long long)s->mask.seed,
+             s->note ? "; " : "", s->note ? s->note : "");
+  draw_mask(out, &(struct drawing){s->mask.tokens, s->weights, s->variant->branches[0].fenwick},
+            &term);
+  buf_puts(out, "\n");
+  variant_describe(out, s->variant);
+  print_plan(out, s);
+}
+
+static void print_plan_json(struct json *j, const struct show *s) {
+  const struct plan *p = s->plans;
+  struct buf line = {0};
+  if (!p) {
+    json_string(j, "plan", NULL);
+    json_string(j, "no_schedule", s->no_schedule);
+    return;
+  }
+  plan_print(&line, p);
+  json_string(j, "plan", buf_text(&line));
+  json_number(j, "bytes_a_token_head", p->bytes);
+  json_number(j, "flops_a_token_head", p->flops);
+  json_number(j, "floor_ns", p->floor_ns);
+  json_number(j, "predicted_ns", p->predicted_ns);
+  json_string(j, "card", p->target->card);
+  buf_finish(&line);
+}
+
+static void print_json(struct buf *out, const struct show *s) {
+  struct json j = {.out = out};
+  struct buf equations = {0};
+  const int T = s->mask.tokens;
+  variant_describe(&equations, s->variant);
+  json_object(&j, NULL);
+  json_string(&j, "spec", s->file.path);
+  json_string(&j, "name", s->variant->name);
+  json_string(&j, "about", s->variant->about);
+  json_string(&j, "description", buf_text(&equations));
+  json_integer(&j, "head", s->mask.head);
+  json_integer(&j, "heads", s->mask.heads);
+  json_integer(&j, "seed", (int64_t)s->mask.seed);
+  json_string(&j, "arch", s->config.arch);
+  json_integer(&j, "dk", s->config.dk);
+  json_integer(&j, "dv", s->config.dv);
+  print_plan_json(&j, s);
+  json_array(&j, "mask");
+  for (int t = 0; t < T; t++) {
+    json_array(&j, NULL);
+    for (int i = 0; i < T; i++) json_number(&j, NULL, s->weights[t * T + i]);
+    json_end(&j);
+  }
+  json_end(&j);
+  json_end(&j);
+  buf_finish(&equations);
+}
+
+mkc_status cmd_show(struct cli *cli, struct error *err) {
+  struct show s = {.config = cli_config(&cli->args)};
+  mkc_status status = spec_file_load(cli, cli->args.operands[0], &s.file, &s.variant, err);
+  if (!status) status = choose_plan(cli, &s, err);
+  if (status) return status;
+  s.mask = (struct mask_request){.tokens = (int)args_number(&cli->args, OPTION_TOKENS, 32),
+                                 .heads = HEADS,
+                                 .seed = (uint64_t)args_number(&cli->args, OPTION_SEED, 1)};
+  s.weights = arena_array(&cli->arena, double, (size_t)s.mask.tokens *(size_t)s.mask.tokens);
+  status = mask_weights(&cli->arena, s.variant, &s.mask, s.weights, &s.note, err);
+  if (status) return status;
+  if (cli->json)
+    print_json(&cli->out, &s);
+  else
+    print_text(cli, &cli->out, &s);
+  return MKC_OK;
+}

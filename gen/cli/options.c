@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT
+ * options.c - the tables of commands and options, see options.h.
+ */
+#include "options.h"
+
+#include <string.h>
+
+#define C(id) (1u << COMMAND_##id)
+#define RUNS (C(CHECK) | C(SHOW) | C(BUILD) | C(RUN) | C(LIST) | C(DOCTOR))
+#define ANY (RUNS | C(HELP) | C(VERSION))
+
+static const char spec_help[] =
+    "SPEC is a file (simple_gla.lua, ./x.lua) or the name of a shipped spec (simple_gla).\n";
+
+const struct command command_table[COMMAND_COUNT] = {
+    [COMMAND_CHECK] = {"check", "SPEC", 1, 1,
+                       "says what a spec means and proves it on small inputs",
+                       "Loads the spec, prints what it means as update equations, and compares its "
+                       "dense,\nrecurrent and chunked forms in float64 on random inputs.\n"},
+    [COMMAND_SHOW] =
+        {"show", "SPEC", 1, 1, "draws the mask, the equations, the plan and its floor",
+         "The mask is drawn for random gates: the row is the reading token, the column "
+         "the read\none, the shade the weight.\n"},
+    [COMMAND_BUILD] =
+        {"build", "SPEC...", 1, 64, "emits kernels: CUDA source, PTX or cubins",
+         "Without -o, a single cu or ptx goes to standard output and anything else to\n"
+         "NAME.ARCH.EXT in the current directory. -o FILE takes a single output (- is standard\n"
+         "output); several go to -o DIR/ or to a pattern in which %n is the variant's name and\n"
+         "%a the architecture: -o 'out/%n-%a.cubin'.\n"},
+    [COMMAND_RUN] =
+        {"run", "SPEC", 1, 1, "runs an op on arrays and compares it with the float64 reference",
+         "Arrays are named as the spec names its inputs, and h0 (initial state), o (output), ht\n"
+         "(final state). Without --in all are random. With --in every input but h0 must be given;\n"
+         "B, T, H, dk and dv follow from the arrays. .npy files hold float32 or float64 in C\n"
+         "order, [B,T,H,d] for q, k and v; outputs are float32. --shape B=2,T=200,H=4,dk=64,dv=64\n"
+         "sets sizes; the default is that one.\n"},
+    [COMMAND_LIST] = {"list", "", 0, 0, "lists the shipped specs",
+                      "A spec marked 'no schedule' can be checked and shown, but not built yet.\n"},
+    [COMMAND_DOCTOR] = {"doctor", "", 0, 0,
+                        "says what this machine has: GPU, NVRTC, compiler, cache",
+                        "Exits 0 when an op can run here on some device, 3 when none can.\n"},
+    [COMMAND_HELP] = {"help", "[COMMAND]", 0, 1, "explains a command", ""},
+    [COMMAND_VERSION] = {"version", "", 0, 0, "prints the version", ""},
+};
+
+const struct option option_table[OPTION_COUNT] = {
+    [OPTION_ARCH] = {.name = "arch",
+                     .kind = KIND_TEXT,
+                     .value = "ARCH",
+                     .repeat = true,
+                     .commands = C(BUILD) | C(SHOW),
+                     .help = "GPU architecture: sm_80, sm_90a, ... (sm_90a); build: comma list or "
+                             "repeated"},
+    [OPTION_ASCII] = {.name = "ascii",
+                      .commands = C(SHOW),
+                      .help = "draw with ASCII characters, whatever the locale"},
+    [OPTION_CHECK] = {.name = "check",
+                      .kind = KIND_CHOICE,
+                      .value = "address",
+                      .commands = C(RUN),
+                      .help = "run the kernel on the CPU device under AddressSanitizer"},
+    [OPTION_CHUNK] = {.name = "chunk",
+                      .kind = KIND_NUMBER,
+                      .value = "N",
+                      .min = 1,
+                      .max = 4096,
+                      .commands = C(SHOW) | C(BUILD) | C(RUN),
+                      .help = "tokens a chunk (the planner's choice)"},
+    [OPTION_COLOR] = {.name = "color",
+                      .kind = KIND_CHOICE,
+                      .value = "auto|always|never",
+                      .commands = RUNS,
+                      .help = "colours; auto: on a terminal, unless NO_COLOR is set"},
+    [OPTION_DEVICE] = {.name = "device",
+                       .kind = KIND_TEXT,
+                       .value = "cpu|cuda:N",
+                       .commands = C(RUN),
+                       .help = "where to run (cpu)"},
+    [OPTION_DK] = {.name = "dk",
+                   .kind = KIND_NUMBER,
+                   .value = "N",
+                   .min = 1,
+                   .max = 65536,
+                   .commands = C(SHOW) | C(BUILD) | C(RUN),
+                   .help = "channels of a head's q and k (128; run: 64)"},
+    [OPTION_DTYPE] = {.name = "dtype",
+                      .kind = KIND_CHOICE,
+                      .value = "bf16|fp16|fp32",
+                      .commands = C(SHOW) | C(BUILD) | C(RUN),
+                      .help = "type of q, k, v and o (bf16)"},
+    [OPTION_DV] = {.name = "dv",
+                   .kind = KIND_NUMBER,
+                   .value = "N",
+                   .min = 1,
+                   .max = 65536,
+                   .commands = C(SHOW) | C(BUILD) | C(RUN),
+                   .help = "channels of a head's v and o (128; run: 64)"},
+    [OPTION_EMIT] = {.name = "emit",
+                     .kind = KIND_CHOICE,
+                     .value = "cu|ptx|cubin",
+                     .commands = C(BUILD),
+                     .help = "what to write (cubin)"},
+    [OPTION_H0] = {.name = "h0",
+                   .commands = C(RUN),
+                   .help = "random runs: start from a random state instead of zeros"},
+    [OPTION_HELP] = {.name = "help", .letter = 'h', .commands = ANY, .help = "explain the command"},
+    [OPTION_IN] = {.name = "in",
+                   .kind = KIND_TEXT,
+                   .value = "NAME=FILE.npy",
+                   .repeat = true,
+                   .commands = C(RUN),
+                   .help = "read an input from a file"},
+    [OPTION_JSON] = {.name = "json",
+                     .commands = RUNS,
+                     .help = "machine-readable output on standard output"},
+    [OPTION_NO_CACHE] = {.name = "no-cache",
+                         .commands = C(BUILD) | C(RUN),
+                         .help = "neither read nor write the cache on disk"},
+    [OPTION_NO_REFERENCE] = {.name = "no-reference",
+                             .commands = C(RUN),
+                             .help = "do not compare with the reference"},
+    [OPTION_OUT] = {.name = "out",
+                    .kind = KIND_TEXT,
+                    .value = "NAME=FILE.npy",
+                    .repeat = true,
+                    .commands = C(RUN),
+                    .help = "write an output (o, ht) to a file"},
+    [OPTION_OUTPUT] = {.name = "output",
+                       .letter = 'o',
+                       .kind = KIND_TEXT,
+                       .value = "FILE",
+                       .commands = C(BUILD),
+                       .help = "where to write; - is standard output"},
+    [OPTION_PASS] = {.name = "pass",
+                     .kind = KIND_CHOICE,
+                     .value = "forward",
+                     .commands = C(SHOW) | C(BUILD) | C(RUN),
+                     .help = "which pass (forward)"},
+    [OPTION_REFERENCE] = {.name = "reference",
+                          .commands = C(RUN),
+                          .help = "compare also where the whole reference would take too long: the "
+                                  "first and last (batch, head), over all tokens"},
+    [OPTION_REPEAT] = {.name = "repeat",
+                       .kind = KIND_NUMBER,
+                       .value = "N",
+                       .min = 1,
+                       .max = 100000,
+                       .commands = C(RUN),
+                       .help = "launches to time; the median counts (cuda: 20, cpu: 1)"},
+    [OPTION_SEED] = {.name = "seed",
+                     .kind = KIND_NUMBER,
+                     .value = "N",
+                     .min = 0,
+                     .max = INT64_MAX,
+                     .commands = C(CHECK) | C(SHOW) | C(RUN),
+                     .help = "seed of the random arrays (1)"},
+    [OPTION_SHAPE] = {.name = "shape",
+                      .kind = KIND_TEXT,
+                      .value = "B=2,T=200,...",
+                      .repeat = true,
+                      .commands = C(RUN),
+                      .help = "sizes: B batch, T tokens, H heads, dk, dv"},
+    [OPTION_TOKENS] = {.name = "tokens",
+                       .kind = KIND_NUMBER,
+                       .value = "N",
+                       .min = 1,
+                       .max = 256,
+                       .commands = C(SHOW),
+                       .help = "tokens to draw (32)"},
+    [OPTION_VERBOSE] = {.name = "verbose",
+                        .letter = 'v',
+                        .commands = C(BUILD) | C(RUN),
+                        .help = "say what happens inside: cache hits, compile times"},
+};
+
+/* Words of `text`, from `column` on, broken into lines of at most `width`. */
+static void add_wrapped(struct buf *out, const char *text, size_t column, size_t width) {
+  size_t at = column;
+  while (*text) {
+    const size_t n = strcspn(text, " ");
+    if (at > column) {
+      const bool fits = at + 1 + n <= width;
+      if (fits)
+        buf_puts(out, " ");
+      else
+        buf_printf(out, "\n%*s", (int)column, "");
+      at = fits ? at + 1 : column;
+    }
+    buf_write(out, text, n);
+    at += n;
+    text += n;
+    text += strspn(text, " ");
+  }
+  buf_puts(out, "\n");
+}
+
+enum { HELP_COLUMN = 28, HELP_WIDTH = 96 };
+
+static void add_option(struct buf *out, const struct option *o) {
+  struct buf left = {0};
+  buf_puts(&left, "  ");
+  if (o->letter) buf_printf(&left, "-%c, ", o->letter);
+  buf_printf(&left, "--%s", o->name);
+  if (o->kind != KIND_FLAG) buf_printf(&left, "=%s", o->value);
+  const bool fits = left.len + 1 < HELP_COLUMN;
+  buf_puts(out, buf_text(&left));
+  buf_printf(out, fits ? "%*s" : "\n%*s", (int)(HELP_COLUMN - (fits ? left.len : 0)), "");
+  add_wrapped(out, o->help, HELP_COLUMN, HELP_WIDTH);
+  buf_finish(&left);
+}
+
+void help_command(struct buf *out, enum command_id id) {
+  const struct command *c = &command_table[id];
+  buf_printf(out, "usage: maskc %s%s%s%s\n\n%s\n\n", c->name,
+             (RUNS & 1u << id) ? " [OPTION...]" : "", *c->operands ? " " : "", c->operands,
+             c->summary);
+  buf_puts(out, c->details);
+  if (strncmp(c->operands, "SPEC", 4) == 0) buf_puts(out, spec_help);
+  buf_puts(out, *c->details ? "\noptions:\n" : "options:\n");
+  for (int i = 0; i < OPTION_COUNT; i++)
+    if (option_table[i].commands & 1u << id) add_option(out, &option_table[i]);
+}
+
+void help_overview(struct buf *out) {
+  buf_puts(out, "usage: maskc COMMAND [OPTION...] [SPEC]\n\n"
+                "maskc compiles mask specs of sub-quadratic attention to CUDA kernels.\n\n"
+                "commands:\n");
+  for (int i = 0; i < COMMAND_COUNT; i++)
+    buf_printf(out, "  %-8s %-10s %s\n", command_table[i].name, command_table[i].operands,
+               command_table[i].summary);
+  buf_puts(
+      out,
+      "\n'maskc help COMMAND' lists a command's options; 'maskc --version' prints the version.\n"
+      "\nexit status: 0 done; 1 the input is wrong; 2 usage; 3 the environment lacks something;\n"
+      "4 a bug of maskc; 5 the result is out of tolerance\n"
+      "\nfirst steps:\n"
+      "  maskc list\n"
+      "  maskc show simple_gla\n"
+      "  maskc run simple_gla --device cpu\n");
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT
+ * run_compare.c - the result of maskc run against the float64 reference, on the same rounded
+ * inputs.
+ *
+ * Batch entry by batch entry, so that the float64 copies stay small. Where the whole reference
+ * would take too long, the first and the last (batch, head) are compared, over all tokens, if
+ * --reference asks for it; what was compared, if anything, is said in run->scope.
+ */
+#include "at_head.h"
+#include "run.h"
+
+#include "../ref.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Multiply-adds of the state that the reference may take without being asked: some seconds. */
+static const double work_limit = 2e9;
+
+enum { ALL_HEADS = -1 };
+
+/* The part of the arrays that one call of the reference takes, in float64. */
+struct part {
+  struct run *run;
+  int64_t b, head; /* head: ALL_HEADS, or one */
+  int64_t heads;   /* in this part */
+  struct ref_array *arrays;
+  double *h0, *o, *ht;
+};
+
+/* ---- gathering ---- */
+
+/* Rows of `width` floats of the heads that the part has; inputs of one batch entry. */
+static double *gather(const struct part *p, const struct run_array *x, int64_t *ret_heads) {
+  const bool batched = x->axes[0] == 'B';
+  const char *h = strchr(x->axes, 'H');
+  int64_t rows = 1, width = 1;
+  for (int d = batched; d < h - x->axes; d++) rows *= x->shape[d];
+  for (int d = (int)(h - x->axes) + 1; d < x->ndim; d++) width *= x->shape[d];
+  const float *from = x->values + (batched ? p->b * rows * x->heads * width : 0);
+  const int64_t head = p->head == ALL_HEADS ? 0 : p->head * x->heads / p->run->n.H;
+  *ret_heads = p->head == ALL_HEADS ? x->heads : 1;
+  double *out = malloc(sizeof *out * (size_t)(rows * *ret_heads * width));
+  for (int64_t i = 0; i < rows && out; i++)
+    for (int64_t j = 0; j < *ret_heads * width; j++)
+      out[i * *ret_heads * width + j] = from[(i * x->heads + head) * width + j];
+  return out;
+}
+
+static mkc_status open_part(struct part *p, struct error *err) {
+  struct run *r = p->run;
+  const struct run_sizes *n = &r->n;
+  p->heads = p->head == ALL_HEADS ? n->H : 1;
+  p->o = malloc(sizeof *p->o * (size_t)(n->T * p->heads * n->dv));
+  p->ht = malloc(sizeof *p->ht * (size_t)(p->heads * n->dk * n->dv));
+  bool ok = p->o && p->ht;
+  int64_t heads;
+  for (int i = 0; i < r->variant->nleaves && ok; i++) {
+    p->arrays[i].data = gather(p, &r->arrays[i], &p->arrays[i].heads);
+    ok = p->arrays[i].data;
+  }
+  if (r->h0->present && ok) ok = (p->h0 = gather(p, r->h0, &heads)) != NULL;
+  return ok ? MKC_OK : error_set(err, MKC_E_OUT_OF_MEMORY, "out of memory for the reference");
+}
+
+static void close_part(struct part *p) {
+  for (int i = 0; i < p->run->variant->nleaves; i++) free((void *)p->arrays[i].data);
+  free(p->h0);
+  free(p->o);
+  free(p->ht);
+}
+
+/* ---- comparing ---- */
+
+static void add_error(struct run_error *e, float result, double reference) {
+  if (isfinite(result) != isfinite(reference)) {
+    e->wrong++;
+  } else if (isfinite(reference)) {
+    const double difference = (double)result - reference;
+    e->numerator += difference * difference;
+    e->denominator += reference * reference;
+  }
+}
+
+/* An output [B,T,H,dv] or state [B,H,dk,dv] against the part's [rows,heads,width]. */
+static void add_part(const struct part *p, const struct run_array *x, const double *reference,
+                     struct run_error *e) {
+  const bool state = x->axes[1] == 'H';
+  const struct run_sizes *n = &p->run->n;
+  const int64_t rows = state ? 1 : n->T, width = state ? n->dk * n->dv : n->dv;
+  const float *batch = x->values + p->b * rows * n->H * width;
+  const int64_t head = p->head == ALL_HEADS ? 0 : p->head;
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < p->heads * width; j++)
+      add_error(e, batch[(i * n->H + head) * width + j], reference[i * p->heads * width + j]);
+}
+
+static mkc_status compare_part(struct run *r, int64_t b, int64_t head, struct error *err) {
+  struct part p = {.run = r, .b = b, .head = head};
+  const struct variant *v = r->variant;
+  p.arrays = arena_array(&r->cli->arena, struct ref_array, v->nleaves + 1);
+  mkc_status status = open_part(&p, err);
+  if (head != ALL_HEADS) v = variant_at_head(&r->cli->arena, v, head, r->n.H);
+  const struct ref_call call = {.B = 1,
+                                .T = r->n.T,
+                                .H = p.heads,
+                                .dk = (int)r->n.dk,
+                                .dv = (int)r->n.dv,
+                                .levels = 1,
+                                .taps = 1,
+                                .arrays = p.arrays,
+                                .h0 = p.h0,
+                                .o = p.o,
+                                .ht = r->ht->present ? p.ht : NULL};
+  if (!status) status = ref_run(v, REF_STATE, &call, err);
+  if (!status) {
+    add_part(&p, r->o, p.o, &r->error_o);
+    if (r->ht->present) add_part(&p, r->ht, p.ht, &r->error_ht);
+  }
+  close_part(&p);
+  return status;
+}
+
+static mkc_status compare_all(struct run *r, struct error *err) {
+  mkc_status status = MKC_OK;
+  for (int64_t b = 0; b < r->n.B && !status; b++) {
+    progress_show("reference: batch entry %lld of %lld", (long long)b + 1, (long long)r->n.B);
+    status = compare_part(r, b, ALL_HEADS, err);
+  }
+  snprintf(r->scope, sizeof r->scope, "everything");
+  return status;
+}
+
+static mkc_status compare_ends(struct run *r, struct error *err) {
+  const bool one = r->n.B * r->n.H == 1;
+  progress_show("reference: the first (batch, head)");
+  mkc_status status = compare_part(r, 0, 0, err);
+  if (!status && !one) {
+    progress_show("reference: the last (batch, head)");
+    status = compare_part(r, r->n.B - 1, r->n.H - 1, err);
+  }
+  snprintf(r->scope, sizeof r->scope, "%lld of %lld (batch, head) pairs, all tokens",
+           one ? 1LL : 2LL, (long long)(r->n.B * r->n.H));
+  return status;
+}
+
+/* ---- verdicts ---- */
+
+double run_error_relative(const struct run_error *e) {
+  if (e->wrong) return INFINITY;
+  if (e->numerator == 0) return 0;
+  return sqrt(e->numerator / e->denominator);
+}
+
+bool run_error_ok(const struct run_error *e) {
+  return run_error_relative(e) <= e->tolerance;
+}
+
+static void count_nans(struct run *r) {
+  const struct run_array *outputs[] = {r->o, r->ht};
+  for (int i = 0; i < 2; i++)
+    for (size_t j = 0; j < outputs[i]->count && outputs[i]->present; j++)
+      r->nan_count += isnan(outputs[i]->values[j]);
+}
+
+static void set_tolerances(struct run *r) {
+  const bool bf16 = r->dtype == MKC_BF16, fp16 = r->dtype == MKC_F16;
+  r->error_o.tolerance = bf16 ? 5e-3 : fp16 ? 1e-3 : 1e-5;
+  r->error_ht.tolerance = bf16 ? 3e-3 : fp16 ? 1e-3 : 1e-5;
+}
+
+mkc_status run_compare(struct run *r, struct error *err) {
+  const struct run_sizes *n = &r->n;
+  const double work = (double)n->B * (double)n->T * (double)n->H * (double)n->dk * (double)n->dv;
+  const char *why = NULL;
+  count_nans(r);
+  set_tolerances(r);
+  if (args_flag(&r->cli->args, OPTION_NO_REFERENCE)) {
+    snprintf(r->scope, sizeof r->scope, "--no-reference");
+  } else if (!ref_applies(r->variant, REF_STATE, &why)) {
+    snprintf(r->scope, sizeof r->scope, "the reference has no recurrence for it: %s", why);
+  } else if (work > work_limit && !args_flag(&r->cli->args, OPTION_REFERENCE)) {
+    snprintf(r->scope, sizeof r->scope,
+             "too large for the whole reference; --reference compares a part");
+  } else {
+    const mkc_status status = work > work_limit ? compare_ends(r, err) : compare_all(r, err);
+    progress_clear();
+    if (status) return status;
+    r->compared = true;
+  }
+  return MKC_OK;
+}
