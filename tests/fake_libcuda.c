@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT
+ * fake_libcuda.c - a libcuda that tests can load: it writes down the calls it gets, keeps the
+ * arguments of a launch, and fails where it is told to.
+ *
+ *   MASKC_LIBCUDA=.../libfake_cuda.so   FAKE_CUDA_COUNT=2   FAKE_CUDA_ARCH=90
+ *   FAKE_CUDA_FAIL=cuLibraryLoadData:209   FAKE_CUDA_PARAM_BYTES=64   FAKE_CUDA_SMEM=232448
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../runtime/driver.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+struct fake_handle {
+  int unused;
+};
+
+static char calls[8192];
+static unsigned char launch_args[4096];
+static char launch_shape[128];
+static struct fake_handle objects[8];
+static CUcontext current;
+
+/* What the test reads, through dlsym. */
+EXPORT const char *fake_cuda_calls(void);
+EXPORT const void *fake_cuda_launch_args(void);
+EXPORT const char *fake_cuda_launch_shape(void);
+EXPORT void *fake_cuda_primary_context(void);
+
+const char *fake_cuda_calls(void) {
+  return calls;
+}
+const void *fake_cuda_launch_args(void) {
+  return launch_args;
+}
+const char *fake_cuda_launch_shape(void) {
+  return launch_shape;
+}
+void *fake_cuda_primary_context(void) {
+  return &objects[0];
+}
+
+static int number(const char *variable, int otherwise) {
+  const char *value = getenv(variable);
+  return value ? atoi(value) : otherwise;
+}
+
+/* Notes the call; the result that FAKE_CUDA_FAIL asks for it. */
+static CUresult note(const char *call) {
+  const char *fail = getenv("FAKE_CUDA_FAIL");
+  const size_t n = strlen(call);
+  if (strlen(calls) + n + 2 < sizeof calls) strcat(strcat(calls, call), " ");
+  return fail && !strncmp(fail, call, n) && fail[n] == ':' ? atoi(fail + n + 1) : CUDA_SUCCESS;
+}
+
+#define CALL(name, parameters)     \
+  EXPORT CUresult name parameters; \
+  CUresult name parameters
+
+#define PLAIN(name, parameters) \
+  CALL(name, parameters) {      \
+    return note(#name);         \
+  }
+
+CALL(cuInit, (unsigned flags)) {
+  return flags ? CUDA_ERROR_INVALID_VALUE : note("cuInit");
+}
+
+CALL(cuDriverGetVersion, (int *version)) {
+  *version = 13000;
+  return CUDA_SUCCESS;
+}
+
+CALL(cuGetErrorName, (CUresult r, const char **name)) {
+  if (r != CUDA_ERROR_NO_BINARY_FOR_GPU && r != CUDA_ERROR_OUT_OF_MEMORY && r != 719) {
+    *name = NULL;
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  *name = r == CUDA_ERROR_OUT_OF_MEMORY       ? "CUDA_ERROR_OUT_OF_MEMORY"
+          : r == CUDA_ERROR_NO_BINARY_FOR_GPU ? "CUDA_ERROR_NO_BINARY_FOR_GPU"
+                                              : "CUDA_ERROR_LAUNCH_FAILED";
+  return CUDA_SUCCESS;
+}
+
+CALL(cuGetErrorString, (CUresult r, const char **text)) {
+  (void)r;
+  *text = "a text of the driver";
+  return CUDA_SUCCESS;
+}
+
+CALL(cuDeviceGetCount, (int *count)) {
+  *count = number("FAKE_CUDA_COUNT", 2);
+  return CUDA_SUCCESS;
+}
+
+CALL(cuDeviceGet, (CUdevice * device, int ordinal)) {
+  *device = ordinal + 40; /* a handle is not an ordinal */
+  return ordinal < number("FAKE_CUDA_COUNT", 2) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+}
+
+CALL(cuDeviceGetName, (char *name, int len, CUdevice device)) {
+  snprintf(name, (size_t)len, "Fake %d", device - 40);
+  return CUDA_SUCCESS;
+}
+
+CALL(cuDeviceGetAttribute, (int *value, int attribute, CUdevice device)) {
+  const int arch = number("FAKE_CUDA_ARCH", 90);
+  (void)device;
+  switch (attribute) {
+  case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = arch / 10; break;
+  case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = arch % 10; break;
+  case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 132; break;
+  case CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE: *value = 50 << 20; break;
+  case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN:
+    *value = number("FAKE_CUDA_SMEM", 232448);
+    break;
+  default: return CUDA_ERROR_INVALID_VALUE;
+  }
+  return CUDA_SUCCESS;
+}
+
+CALL(cuDeviceTotalMem_v2, (size_t * bytes, CUdevice device)) {
+  (void)device;
+  *bytes = (size_t)80 << 30;
+  return CUDA_SUCCESS;
+}
+
+CALL(cuDevicePrimaryCtxRetain, (CUcontext * context, CUdevice device)) {
+  (void)device;
+  memcpy(context, &(void *){&objects[0]}, sizeof(void *));
+  return note("cuDevicePrimaryCtxRetain");
+}
+
+PLAIN(cuDevicePrimaryCtxRelease_v2, (CUdevice device __attribute__((unused))))
+
+CALL(cuCtxGetCurrent, (CUcontext * context)) {
+  *context = current;
+  return CUDA_SUCCESS;
+}
+
+CALL(cuCtxSetCurrent, (CUcontext context)) {
+  current = context;
+  return note("cuCtxSetCurrent");
+}
+
+CALL(cuCtxPushCurrent_v2, (CUcontext context)) {
+  current = context;
+  return note("cuCtxPushCurrent");
+}
+
+CALL(cuCtxPopCurrent_v2, (CUcontext * context)) {
+  *context = current;
+  current = NULL;
+  return note("cuCtxPopCurrent");
+}
+
+PLAIN(cuCtxSynchronize, (void))
+
+CALL(cuLibraryLoadData, (CUlibrary * library, const void *code, int *jit_options, void **jit_values,
+                         unsigned jit_count, int *options, void **values, unsigned count)) {
+  (void)jit_options, (void)jit_values, (void)options, (void)values;
+  if (memcmp(code, "\177ELF", 4) != 0 || jit_count || count) return CUDA_ERROR_INVALID_VALUE;
+  memcpy(library, &(void *){&objects[1]}, sizeof(void *));
+  return note("cuLibraryLoadData");
+}
+
+CALL(cuLibraryUnload, (CUlibrary library)) {
+  return (void *)library == (void *)&objects[1] ? note("cuLibraryUnload") : 400;
+}
+
+CALL(cuLibraryGetKernel, (CUkernel * kernel, CUlibrary library, const char *name)) {
+  if ((void *)library != (void *)&objects[1] || strcmp(name, "kernel_entry") != 0)
+    return CUDA_ERROR_NOT_FOUND;
+  memcpy(kernel, &(void *){&objects[2]}, sizeof(void *));
+  return note("cuLibraryGetKernel");
+}
+
+CALL(cuKernelGetFunction, (CUfunction * function, CUkernel kernel)) {
+  if (!current || (void *)kernel != (void *)&objects[2]) return CUDA_ERROR_INVALID_CONTEXT;
+  memcpy(function, &(void *){&objects[3]}, sizeof(void *));
+  return note("cuKernelGetFunction");
+}
+
+CALL(cuKernelGetParamInfo, (CUkernel kernel, size_t index, size_t *offset, size_t *bytes)) {
+  if ((void *)kernel != (void *)&objects[2] || index) return CUDA_ERROR_INVALID_VALUE;
+  *offset = 0;
+  *bytes = (size_t)number("FAKE_CUDA_PARAM_BYTES", 0);
+  return note("cuKernelGetParamInfo");
+}
+
+CALL(cuFuncGetAttribute, (int *value, int attribute, CUfunction function)) {
+  (void)function;
+  *value = attribute == CU_FUNC_ATTRIBUTE_NUM_REGS ? 128 : 0;
+  return CUDA_SUCCESS;
+}
+
+CALL(cuFuncSetAttribute, (CUfunction function, int attribute, int value)) {
+  (void)function, (void)value;
+  return attribute == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES ? note("cuFuncSetAttribute")
+                                                                      : CUDA_ERROR_INVALID_VALUE;
+}
+
+PLAIN(cuFuncLoad, (CUfunction function __attribute__((unused))))
+
+CALL(cuLaunchKernel, (CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                      unsigned block_x, unsigned block_y, unsigned block_z, unsigned smem_bytes,
+                      CUstream stream, void **params, void **extra)) {
+  if ((void *)function != (void *)&objects[3] || !current || extra) return CUDA_ERROR_INVALID_VALUE;
+  memcpy(launch_args, params[0], (size_t)number("FAKE_CUDA_PARAM_BYTES", 0));
+  snprintf(launch_shape, sizeof launch_shape, "%u %u %u, %u %u %u, %u, %p", grid_x, grid_y, grid_z,
+           block_x, block_y, block_z, smem_bytes, (void *)stream);
+  return note("cuLaunchKernel");
+}
+
+PLAIN(cuMemAlloc_v2, (CUdeviceptr * p __attribute__((unused)), size_t n __attribute__((unused))))
+PLAIN(cuMemFree_v2, (CUdeviceptr p __attribute__((unused))))
+PLAIN(cuMemcpyHtoD_v2, (void))
+PLAIN(cuMemcpyDtoH_v2, (void))
+PLAIN(cuMemcpyDtoDAsync_v2, (void))
+PLAIN(cuMemsetD8_v2, (void))
+PLAIN(cuStreamCreate, (void))
+PLAIN(cuStreamDestroy_v2, (void))
+PLAIN(cuStreamSynchronize, (void))
+PLAIN(cuStreamIsCapturing, (void))
+PLAIN(cuEventCreate, (void))
+PLAIN(cuEventDestroy_v2, (void))
+PLAIN(cuEventRecord, (void))
+PLAIN(cuEventSynchronize, (void))
+PLAIN(cuEventElapsedTime, (void))

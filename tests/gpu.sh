@@ -1,0 +1,57 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# gpu.sh - what only a GPU can show: the conformance kernels against the CPU device, the sweep of ops
+# against the float64 reference, compute-sanitizer, and times beside the card's copy bandwidth.
+#
+#   sh tests/gpu.sh BUILD [OUT]       BUILD: a build folder; OUT: where full logs go (default BUILD)
+#
+# Ends in a line "N passed, N failed". Exit 0 only if all passed.
+set -u
+build=${1:?usage: sh tests/gpu.sh BUILD [OUT]}
+out=${2:-$build}
+device=${MASKC_TEST_DEVICE:-cuda:0}
+maskc=$build/gen/cli/maskc
+sweep=$build/tests/op_sweep
+conformance=$build/tests/conformance/conformance
+passed=0
+failed=0
+
+# step NAME LOG COMMAND...: runs it, shows the log's last line
+step() {
+  name=$1
+  log=$out/$2
+  shift 2
+  if "$@" >"$log" 2>&1; then
+    passed=$((passed + 1))
+    verdict=ok
+  else
+    failed=$((failed + 1))
+    verdict=FAILED
+  fi
+  printf '%-6s %-34s %s\n' "$verdict" "$name" "$(tail -n 1 "$log")"
+}
+
+sanitizer() {
+  compute-sanitizer --tool "$1" --error-exitcode 9 "$sweep" "$device"
+}
+
+# A run that is compared with the reference (exit 5 when it is out of tolerance) and timed.
+timed() {
+  "$maskc" run "$1" --device "$device" --shape "$2" --repeat 21
+}
+
+step "conformance, GPU = CPU device" conformance.log "$conformance" --device "${device#cuda:}" --record "$out/conformance.gpu"
+step "sweep against the reference" sweep.log "$sweep" "$device" --full
+if command -v compute-sanitizer >/dev/null 2>&1; then
+  for tool in memcheck racecheck synccheck initcheck; do
+    step "compute-sanitizer $tool" "$tool.log" sanitizer "$tool"
+  done
+fi
+for shape in B=8,T=8192,H=16,dk=128,dv=128 B=8,T=2048,H=33,dk=64,dv=64 B=1,T=65536,H=16,dk=128,dv=128; do
+  for spec in linear_attention retnet lightning2 simple_gla; do
+    step "$spec $shape" "$spec.$shape.log" timed "$spec" "$shape"
+    grep -E 'error|time|copy|GB/s' "$out/$spec.$shape.log" | sed 's/^/         /'
+  done
+done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,182 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# run.sh - sets up a machine and runs every test and check of the project.
+#
+#   sh tests/run.sh [--full]
+#
+# Installs what is missing, builds build/ and build-asan/, runs the suites of tests/meson.build, the
+# unit and golden tests again under AddressSanitizer and UBSan, the formatter check, the linters.
+# --full: longer random tests. The last line of the output is "N passed, N failed, N skipped".
+# Exit status: 0 nothing failed, 1 something did, 2 usage, 3 something could not be installed.
+set -u
+cd "$(dirname "$0")/.." || exit 3
+. examples/setup.sh
+
+case ${1-} in
+'') ;;
+--full) export MASKC_TEST_FULL=1 ;;
+*)
+  echo "usage: sh tests/run.sh [--full]" >&2
+  exit 2
+  ;;
+esac
+
+passed=0 failed=0 skipped=0
+log=.cache/check.log
+mkdir -p .cache
+
+# What is running now, on a terminal; overwritten by what came of it.
+progress() { [ ! -t 1 ] || printf '    %s ...\r' "$1"; }
+
+# The cmocka tests in a log of meson test, one record a program, as "passed failed skipped". A
+# program that dies counts as one failure, one that uses no cmocka as one test.
+count() {
+  awk '
+    function flush() {
+      if (!seen) return
+      if (result !~ /exit status 0/ && f == 0) { if (result ~ /exit status 77/) s++; else f++ }
+      else if (p + f + s == 0) p++
+      P += p; F += f; S += s; p = f = s = 0; split("", names)
+    }
+    /^=+ [0-9]+\/[0-9]+ =+$/ { flush(); seen = 1; result = "" }
+    /^result: / { result = $0 }
+    /^\[       OK \] / { p++ }
+    /^\[  FAILED  \] / && !/test\(s\), listed below/ { if (!($0 in names)) f++; names[$0] = 1 }
+    /^\[  SKIPPED \] / && !/test\(s\)/ { if (!($0 in names)) s++; names[$0] = 1 }
+    END { flush(); print P + 0, F + 0, S + 0 }' "$1"
+}
+
+# The records of the programs that failed.
+print_failures() {
+  awk '
+    /^=+ [0-9]+\/[0-9]+ =+$/ { if (bad) printf "%s", text; text = ""; bad = 0 }
+    /^result: / { bad = !/exit status (0|77)$/ }
+    /^Summary of Failures/ { exit }
+    { text = text $0 "\n" }
+    END { if (bad) printf "%s", text }' "$1"
+}
+
+# suite BUILD NAME...: runs suites and adds up their tests.
+suites() {
+  build=$1
+  shift
+  progress "$build: $*"
+  start=$(date +%s)
+  base=$(echo "$*" | tr ' ' -)
+  rm -f "$build/meson-logs/$base.txt"
+  arguments=
+  for name in "$@"; do
+    arguments="$arguments --suite $name"
+  done
+  # shellcheck disable=SC2086
+  meson test -C "$build" --no-rebuild --logbase "$base" $arguments >"$log" 2>&1
+  status=$?
+  # shellcheck disable=SC2046
+  set -- "$*" $(count "$build/meson-logs/$base.txt" 2>/dev/null || echo 0 0 0)
+  if [ "$status" != 0 ] && [ "$3" = 0 ]; then
+    cat "$log"
+    set -- "$1" "$2" 1 "$4"
+  elif [ "$3" != 0 ]; then
+    print_failures "$build/meson-logs/$base.txt"
+  fi
+  passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
+  say "$build: $1: $2 passed, $3 failed, $4 skipped ($(($(date +%s) - start)) s)"
+}
+
+# check NAME COMMAND...: one test, which passes when the command succeeds, and is skipped at 77.
+check() {
+  name=$1
+  shift
+  progress "$name"
+  start=$(date +%s)
+  "$@" >"$log" 2>&1
+  case $? in
+  0) passed=$((passed + 1)) verdict=passed ;;
+  77) skipped=$((skipped + 1)) verdict="skipped: $(tail -n 1 "$log")" ;;
+  *)
+    failed=$((failed + 1)) verdict=FAILED
+    tail -n 60 "$log"
+    ;;
+  esac
+  say "$name: $verdict ($(($(date +%s) - start)) s)"
+}
+
+# Our C files; what maskc emitted (tests/golden) is formatted by its template.
+sources() { find gen runtime examples tests -name '*.[ch]' ! -path '*/golden/*' ! -path '*/specs/*'; }
+
+# Other versions of clang-format format other things; Debian 12 has 14.
+check_format() {
+  clang-format --version | grep -q 'version 14\.' || {
+    echo "clang-format is not version 14"
+    return 77
+  }
+  sources | xargs clang-format --dry-run -Werror
+}
+
+# Without what compilers see better (uninitvar) and what this one gets wrong (a macro of luaconf.h, a
+# table slot that is looked up again).
+check_cppcheck() {
+  cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr -j 2 \
+    --suppress='*:*embedded.c' --suppress=preprocessorErrorDirective \
+    --suppress=identicalInnerCondition --suppress=uninitvar --suppress=legacyUninitvar \
+    -i "$PWD/tests" --error-exitcode=1 --project=build/compile_commands.json
+}
+
+check_tidy() {
+  (cd build && sed -n 's/.*"file": "\(.*\)".*/\1/p' compile_commands.json | grep -v embedded.c |
+    sort -u | xargs -n 4 -P 2 clang-tidy --quiet -p .)
+}
+
+# What docs/ARCHITECTURE.md promises of the folders, and nothing but the API in the library.
+check_layers() {
+  ! grep -nE '#include <(cuda|nvrtc)' gen runtime examples -r --include='*.[ch]' &&
+    ! grep -nE '#include .*(ir|plan|lua|lauxlib)\.h"' runtime -r --include='*.[ch]' &&
+    ! grep -nE '__global__|threadIdx|__shared__' gen -r --include='*.[ch]' &&
+    ! nm -D --defined-only build/libmaskc.so | grep -v ' mkc_'
+}
+
+# An example, built by hand against what `meson install` puts in place, runs.
+check_install() {
+  at=$PWD/build/installed
+  rm -rf "$at"
+  DESTDIR=$at meson install -C build --no-rebuild --quiet || return 1
+  pc=$(find "$at" -name maskc.pc) || return 1
+  flags=$(PKG_CONFIG_SYSROOT_DIR=$at pkg-config --cflags --libs "$pc") || return 1
+  # shellcheck disable=SC2086
+  cc examples/01_simple_gla.c -o "$at/example" $flags -lm -ldl || return 1
+  LD_LIBRARY_PATH=${pc%/pkgconfig/maskc.pc} MASKC_CACHE_DIR=$PWD/build/test-cache "$at/example" cpu
+}
+
+check_scripts() { shellcheck -x examples/*.sh tests/*.sh .ci/run; }
+
+# shellcheck disable=SC2046 # a list of words
+setup_packages gcc libc6-dev meson ninja-build pkg-config liblua5.4-dev libcmocka-dev \
+  clang-format clang-tidy cppcheck shellcheck $(setup_nvrtc_packages)
+setup_nvrtc
+
+# build DIR OPTION...: one failure when it does not build.
+build() {
+  (setup_build "$@") && return
+  failed=$((failed + 1))
+  say "$1: FAILED to build"
+  return 1
+}
+
+if build build -Dtests=true; then
+  suites build unit golden
+  suites build cpu
+  suites build nvrtc
+  # werror: gcc's warnings misfire in instrumented code
+  build build-asan -Dtests=true -Dwerror=false -Db_sanitize=address,undefined -Db_lundef=false &&
+    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 suites build-asan unit golden
+  check "install" check_install
+  check "cppcheck" check_cppcheck
+  check "clang-tidy" check_tidy
+fi
+check "layers" check_layers
+check "setup" sh tests/setup_test.sh
+check "clang-format" check_format
+check "shellcheck" check_scripts
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]

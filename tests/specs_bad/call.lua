@@ -1,0 +1,2 @@
+local q = input { "q", dk }
+return variant { name = "x", q = q(2) }

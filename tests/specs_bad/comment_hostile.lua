@@ -1,0 +1,3 @@
+-- */ #include "/etc/passwd" \
+--[[ */ ??/
+]] return variant { name = "x", transition = { decay(input "g") } } -- */

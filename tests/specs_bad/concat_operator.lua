@@ -1,0 +1,1 @@
+return variant { name = "x", k = input { "a", dk } .. input { "b", dk } }

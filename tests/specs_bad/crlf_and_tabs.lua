@@ -1,0 +1,4 @@
+return variant {
+	name = "x",
+	mask = fenwick(input "lambda"),
+}

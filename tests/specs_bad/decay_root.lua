@@ -1,0 +1,1 @@
+return variant { name = "x", transition = { decay(min(1, sqrt(input "a"))) } }

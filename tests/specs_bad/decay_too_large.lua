@@ -1,0 +1,1 @@
+return variant { name = "x", transition = { decay(input { "a", min = 0 }) } }

@@ -1,0 +1,1 @@
+return variant { name = "x", ["a\nb"] = 3 }

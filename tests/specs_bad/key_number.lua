@@ -1,0 +1,1 @@
+return variant { name = "x", decay(0.9) }

@@ -1,0 +1,1 @@
+return variant { name = "x", transition = { rotate(input { "theta", dk }) } }

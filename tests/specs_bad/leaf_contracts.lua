@@ -1,0 +1,5 @@
+return variant {
+  name = "x",
+  transition = { decay(exp(input { "g", max = 0 })) },
+  output = o * input "g",
+}

@@ -1,0 +1,1 @@
+return variant { name = "x", k = input(3) }

@@ -1,0 +1,1 @@
+return variant { name = "x", transition = { decay(exp(input { "g", maximum = 0 })) } }

@@ -1,0 +1,4 @@
+return variant {
+  name = "x",
+  transition = { decay(sigmoid(input "int")) },
+}

@@ -1,0 +1,2 @@
+return variant { name = "x",
+  transition = { decay(sigmoid(input "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz01234567")) } }

@@ -1,0 +1,3 @@
+return variant {
+  q = l2norm(input { "q", dk }),
+}

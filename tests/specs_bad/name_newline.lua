@@ -1,0 +1,1 @@
+return variant { name = "x\n#include <stdio.h>" }

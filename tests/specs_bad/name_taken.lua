@@ -1,0 +1,1 @@
+return variant { name = "x", k = input { "h0", dk } }

@@ -1,0 +1,1 @@
+return variant { name = "x", normaliser = exp(input "z") }

@@ -1,0 +1,4 @@
+return variant {
+  name = "x",
+  scale = 0 / 0,
+}

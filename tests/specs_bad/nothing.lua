@@ -1,0 +1,2 @@
+local a
+return variant { name = "x", scale = exp(a) }

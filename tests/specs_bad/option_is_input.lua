@@ -1,0 +1,1 @@
+return variant { name = "x", mask = window(option { "w", 2 }), k = input { "w", dk } }

@@ -1,0 +1,1 @@
+return variant { name = "x", k = param { "k", step, dk } }

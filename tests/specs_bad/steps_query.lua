@@ -1,0 +1,4 @@
+return variant {
+  name = "x", steps = 2,
+  q = input { "q", step, dk },
+}

@@ -1,0 +1,2 @@
+local s = ("x"):rep(1e9)
+return variant { name = "x" }

@@ -1,0 +1,1 @@
+return variant { name = "é�[31m", about = "‮" }

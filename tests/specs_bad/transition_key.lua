@@ -1,0 +1,1 @@
+return variant { name = "x", transition = { decay = 0.9 } }

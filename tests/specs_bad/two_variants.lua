@@ -1,0 +1,2 @@
+local a = variant { name = "a" }
+return variant { name = "b" }

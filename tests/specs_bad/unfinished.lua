@@ -1,0 +1,2 @@
+return variant { name = "x",
+  about = "never closed

@@ -1,0 +1,2 @@
+-- äöü
+local g = "äöü" return variant { name = "x", transition = { decay(input "g") } }

@@ -1,0 +1,1 @@
+return variant { name = "x", mask = window(0) }

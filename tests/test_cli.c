@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT
+ * test_cli.c - runs the built program, on good input and on bad, and reads what it says and how it
+ * exits. $MASKC is the program.
+ */
+#include "support.h"
+
+#include "cli/npy.h"
+
+#include "../runtime/base/buf.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char spec_text[] = "return variant {\n"
+                                "  name = \"gated\",\n"
+                                "  scale = dk^-0.5,\n"
+                                "  transition = { decay(exp(input { \"g\", max = 0 })) },\n"
+                                "}\n";
+static const char delta_text[] = "return variant {\n"
+                                 "  name = \"delta_rule\",\n"
+                                 "  k = l2norm(input { \"k\", dk }),\n"
+                                 "  transition = { delta(sigmoid(input \"b\")) },\n"
+                                 "}\n";
+static const char bad_text[] = "return variant {\n"
+                               "  name = \"bad\",\n"
+                               "  transitoin = {},\n"
+                               "}\n";
+
+/* A folder with the three specs and arrays, made once. */
+struct world {
+  char *dir;
+};
+
+static char *in_dir(const struct world *w, const char *name) {
+  struct buf path = {0};
+  buf_printf(&path, "%s/%s", w->dir, name);
+  return buf_steal(&path);
+}
+
+static void put_text(const struct world *w, const char *name, const char *text) {
+  char *path = in_dir(w, name);
+  assert_true(write_file(path, text, strlen(text)));
+  free(path);
+}
+
+static int setup(void **state) {
+  struct world *w = calloc(1, sizeof *w);
+  if (!w || !getenv("MASKC")) return -1;
+  w->dir = temp_dir();
+  put_text(w, "gated.lua", spec_text);
+  put_text(w, "delta.lua", delta_text);
+  put_text(w, "bad.lua", bad_text);
+  *state = w;
+  return 0;
+}
+
+static int teardown(void **state) {
+  struct world *w = *state;
+  remove_dir(w->dir);
+  free(w->dir);
+  free(w);
+  return 0;
+}
+
+/* ---- running ---- */
+
+enum { MAX_WORDS = 40 };
+
+/* `line` is split at spaces; in each word @ stands for the world's folder. env: one NAME=value. */
+static struct command_result run_with(const struct world *w, const char *env, const char *line) {
+  const char *argv[MAX_WORDS + 2] = {getenv("MASKC")};
+  char *words[MAX_WORDS];
+  int n = 0;
+  while (*line && n < MAX_WORDS) {
+    const size_t len = strcspn(line, " ");
+    struct buf word = {0};
+    for (size_t i = 0; i < len; i++) {
+      if (line[i] == '@')
+        buf_puts(&word, w->dir);
+      else
+        buf_write(&word, &line[i], 1);
+    }
+    words[n] = buf_steal(&word);
+    argv[n + 1] = words[n];
+    n++;
+    line += len;
+    line += strspn(line, " ");
+  }
+  argv[n + 1] = NULL;
+  const char *const list[] = {env, NULL};
+  struct command_result r;
+  command_run(argv, env ? list : NULL, &r);
+  for (int i = 0; i < n; i++) free(words[i]);
+  return r;
+}
+
+static void expect_env(void **state, const char *env, const char *line, int status, const char *out,
+                       const char *err) {
+  struct command_result r = run_with(*state, env, line);
+  if (r.status != status)
+    fail_msg("maskc %s: exit status %d, not %d\n%s%s", line, r.status, status, r.out, r.err);
+  if (out) assert_contains(r.out, out);
+  if (err) assert_contains(r.err, err);
+  command_result_finish(&r);
+}
+
+static void expect(void **state, const char *line, int status, const char *out, const char *err) {
+  expect_env(state, NULL, line, status, out, err);
+}
+
+/* ---- usage ---- */
+
+static void help_and_version(void **state) {
+  expect(state, "--help", 0, "usage: maskc COMMAND", NULL);
+  expect(state, "help run", 0, "--shape", NULL);
+  expect(state, "build --help", 0, "usage: maskc build", NULL);
+  expect(state, "--version", 0, "maskc ", NULL);
+  expect(state, "help nope", 2, NULL, "unknown command 'nope'");
+}
+
+static void slips(void **state) {
+  expect(state, "", 2, NULL, "usage: maskc");
+  expect(state, "chek simple_gla", 2, NULL, "did you mean 'check'?");
+  expect(state, "run @/gated.lua --shap B=1", 2, NULL, "did you mean '--shape'?");
+  expect(state, "run", 2, NULL, "needs SPEC");
+  expect(state, "run @/gated.lua --shape B", 2, NULL, "expected B=2,T=200,H=4,dk=64,dv=64");
+  expect(state, "run @/gated.lua --shape X=1", 2, NULL, "'X' is not one of B, T, H, dk, dv");
+  expect(state, "run @/gated.lua --shape T=0", 2, NULL, "T=0 is no whole number from 1");
+  expect(state, "run @/gated.lua --device tpu", 2, NULL, "expected cpu or cuda:N");
+}
+
+/* ---- specs ---- */
+
+static void shipped_specs(void **state) {
+  expect(state, "list", 0, "simple_gla", NULL);
+  expect(state, "list --json", 0, "\"name\": \"retnet\"", NULL);
+  expect(state, "check simple_gla", 0, "state = dense", NULL);
+  expect(state, "show retnet --ascii --tokens 8", 0, "@@", NULL);
+  expect(state, "check simple_glaa", 1, NULL, "did you mean 'simple_gla'?");
+}
+
+static void bad_specs(void **state) {
+  expect(state, "check @/none.lua", 1, NULL, "none.lua: No such file");
+  expect(state, "check @/bad.lua", 1, NULL, "bad.lua:3");
+  expect(state, "check @/bad.lua", 1, NULL, "transition");
+  expect(state, "check @/bad.lua --json", 1, "\"error\":", "bad.lua:3");
+  expect(state, "build @/bad.lua -o @/never.cubin", 1, NULL, "bad.lua:3");
+  expect(state, "run @/bad.lua", 1, NULL, "bad.lua:3");
+  expect(state, "check @/", 1, NULL, "directory");
+}
+
+static void no_schedule(void **state) {
+  expect(state, "check @/delta.lua", 0, "delta", NULL);
+  expect(state, "show @/delta.lua --ascii", 0, "transition: delta", NULL);
+  expect(state, "build @/delta.lua --emit=cu", 3, NULL, "transition: delta");
+  expect(state, "run @/delta.lua", 3, NULL, "transition: delta");
+  expect(state, "run @/gated.lua --dtype fp32", 3, NULL, "bf16");
+  expect(state, "run @/gated.lua --shape dk=96", 3, NULL, "dk is 96");
+}
+
+/* ---- build ---- */
+
+static void emits_source(void **state) {
+  struct command_result a = run_with(*state, NULL, "build @/gated.lua --emit=cu --arch sm_80");
+  struct command_result b =
+      run_with(*state, NULL, "build @/gated.lua --emit=cu --arch sm_80 -o @/out.cu");
+  assert_int_equal(a.status, 0);
+  assert_int_equal(b.status, 0);
+  assert_contains(a.out, "sm_80");
+  assert_contains(b.err, "out.cu (");
+  char *path = in_dir(*state, "out.cu");
+  char *text = read_file(path, NULL);
+  assert_string_equal(text, a.out);
+  free(text);
+  free(path);
+  command_result_finish(&a);
+  command_result_finish(&b);
+}
+
+static void names_several_outputs(void **state) {
+  expect(state, "build @/gated.lua --emit=cu --arch sm_80,sm_90a -o @/x.cu", 2, NULL,
+         "several outputs");
+  expect(state, "build @/gated.lua --emit=cu --arch sm_80,sm_90a -o @/x%n.cu", 2, NULL,
+         "two outputs would go to");
+  expect(state, "build @/gated.lua --emit=cu --arch sm_80 -o @/%q", 2, NULL, "after '%'");
+  expect(state, "build @/gated.lua --emit=cu --arch sm_80 --arch=sm_90a -o @/d/", 0, NULL,
+         "d/gated.sm_90a.cu");
+  expect(state, "build @/gated.lua --emit=cu --arch sm_80 -o @/d/%a/x", 1, NULL, "cannot create");
+}
+
+static void environment_lacks(void **state) {
+  expect(state, "build @/gated.lua --emit=cu --arch sm_999", 3, NULL, "sm_999");
+  expect(state, "build @/gated.lua --emit=cu --arch sm_999", 3, NULL, "sm_90a");
+  expect_env(state, "MASKC_NVRTC_PATH=/nonexistent", "build @/gated.lua --no-cache -o @/n.cubin", 3,
+             NULL, "NVRTC");
+  expect_env(state, "MASKC_LIBCUDA=/nonexistent", "run @/gated.lua --device cuda:0", 3, NULL,
+             "driver");
+  expect_env(state, "MASKC_CC=/nonexistent", "run @/gated.lua --no-cache", 3, NULL, "compiler");
+  expect_env(state, "MASKC_CC=/nonexistent", "doctor", 3, "C compiler     none", NULL);
+  char *path = in_dir(*state, "n.cubin");
+  assert_null(read_file(path, NULL));
+  free(path);
+}
+
+/* ---- run: arrays against a recurrence written here ---- */
+
+enum { B = 2, T = 70, H = 2, D = 64 };
+
+struct arrays {
+  float q[B * T * H * D], k[B * T * D], v[B * T * H * D], g[B * T * H], h0[B * H * D * D];
+  double o[B * T * H * D], ht[B * H * D * D];
+};
+
+/* Multiples of 1/32 in [-1, 1]: bfloat16 holds them exactly. */
+static void fill(float *x, size_t n, unsigned seed) {
+  for (size_t i = 0; i < n; i++) {
+    seed = seed * 1664525u + 1013904223u;
+    x[i] = (float)((int)(seed >> 16) % 65 - 32) / 32;
+  }
+}
+
+/* S <- exp(g) S + k v', o = q' S / sqrt(d), with one k head for both heads of the output. */
+static void recurrence(struct arrays *x, int b, int h) {
+  double S[D][D];
+  for (int i = 0; i < D; i++)
+    for (int j = 0; j < D; j++) S[i][j] = x->h0[((b * H + h) * D + i) * D + j];
+  for (int t = 0; t < T; t++) {
+    const float *q = &x->q[((b * T + t) * H + h) * D], *k = &x->k[(b * T + t) * D];
+    const float *v = &x->v[((b * T + t) * H + h) * D];
+    double *o = &x->o[((b * T + t) * H + h) * D];
+    const double decay = exp(x->g[(b * T + t) * H + h]);
+    for (int i = 0; i < D; i++)
+      for (int j = 0; j < D; j++) S[i][j] = decay * S[i][j] + (double)k[i] * v[j];
+    for (int j = 0; j < D; j++) {
+      o[j] = 0;
+      for (int i = 0; i < D; i++) o[j] += q[i] * S[i][j] / 8;
+    }
+  }
+  for (int i = 0; i < D; i++)
+    for (int j = 0; j < D; j++) x->ht[((b * H + h) * D + i) * D + j] = S[i][j];
+}
+
+static void save(const struct world *w, const char *name, int ndim, const int64_t *shape,
+                 const float *values) {
+  struct error err = {0};
+  char *path = in_dir(w, name);
+  if (npy_write_floats(path, ndim, shape, values, &err)) fail_msg("%s", error_text(&err));
+  free(path);
+}
+
+static void compare(const struct world *w, const char *name, const double *expected, size_t n,
+                    double tolerance) {
+  struct error err = {0};
+  struct npy_floats got;
+  char *path = in_dir(w, name);
+  if (npy_read_floats(path, &got, &err)) fail_msg("%s", error_text(&err));
+  assert_int_equal(got.count, n);
+  double *actual = calloc(n, sizeof *actual);
+  for (size_t i = 0; i < n; i++) actual[i] = got.values[i];
+  assert_arrays_close(actual, expected, n, tolerance);
+  free(actual);
+  free(got.values);
+  free(path);
+}
+
+static struct arrays *make_arrays(const struct world *w) {
+  struct arrays *x = calloc(1, sizeof *x);
+  fill(x->q, B * T * H * D, 1);
+  fill(x->k, B * T * D, 2);
+  fill(x->v, B * T * H * D, 3);
+  fill(x->g, B * T * H, 4);
+  fill(x->h0, B * H * D * D, 5);
+  for (int i = 0; i < B * T * H; i++) x->g[i] = -0.3f * fabsf(x->g[i]);
+  x->g[40] = -INFINITY; /* a reset */
+  for (int b = 0; b < B; b++)
+    for (int h = 0; h < H; h++) recurrence(x, b, h);
+  save(w, "q.npy", 4, (int64_t[]){B, T, H, D}, x->q);
+  save(w, "k.npy", 4, (int64_t[]){B, T, 1, D}, x->k);
+  save(w, "v.npy", 4, (int64_t[]){B, T, H, D}, x->v);
+  save(w, "g.npy", 3, (int64_t[]){B, T, H}, x->g);
+  save(w, "h0.npy", 4, (int64_t[]){B, H, D, D}, x->h0);
+  return x;
+}
+
+#define INPUTS "--in q=@/q.npy --in k=@/k.npy --in v=@/v.npy --in g=@/g.npy "
+
+static void runs_on_files(void **state) {
+  struct arrays *x = make_arrays(*state);
+  expect(state, "run @/gated.lua " INPUTS "--in h0=@/h0.npy --out o=@/o.npy --out ht=@/ht.npy", 0,
+         "from files", NULL);
+  compare(*state, "o.npy", x->o, B * T * H * D, 5e-3);
+  compare(*state, "ht.npy", x->ht, B * H * D * D, 3e-3);
+  expect(state, "run @/gated.lua --json " INPUTS, 0, "\"compared\": true", NULL);
+  expect(state, "run @/gated.lua --no-reference " INPUTS, 0, "not compared", NULL);
+  free(x);
+}
+
+static void runs_on_random_arrays(void **state) {
+  expect(state, "run @/gated.lua --shape B=1,T=65,H=3 --h0 --seed 7", 0, "T=65", NULL);
+  expect(state, "run retnet --shape B=1,T=1,H=2,dk=128 --json", 0, "\"compared\": true", NULL);
+}
+
+static void checks_addresses(void **state) {
+  expect(state, "run @/gated.lua --check=address --shape B=1,T=9,H=1", 0, "AddressSanitizer", NULL);
+  expect(state, "run @/gated.lua --check=address --device cuda:0", 2, NULL, "compute-sanitizer");
+}
+
+/* ---- run: wrong arrays ---- */
+
+static void missing_arrays(void **state) {
+  free(make_arrays(*state));
+  expect(state, "run @/gated.lua --in q=@/q.npy --in v=@/v.npy", 1, NULL, "missing:");
+  expect(state, "run @/gated.lua --in q=@/q.npy --in v=@/v.npy", 1, NULL, "--in k=FILE.npy");
+  expect(state, "run @/gated.lua --in h0=@/h0.npy", 1, NULL, "--in g=FILE.npy");
+  expect(state, "run @/gated.lua --in q=@/none.npy --in k=@/k.npy --in v=@/v.npy --in g=@/g.npy", 1,
+         NULL, "none.npy: No such file");
+  expect(state, "run @/gated.lua --in gg=@/g.npy", 2, NULL, "did you mean 'g'?");
+  expect(state, "run @/gated.lua --out q=@/q.npy", 2, NULL, "has no output of that name");
+  expect(state, "run @/gated.lua --in q", 2, NULL, "expected NAME=FILE.npy");
+  expect(state, "run @/gated.lua --in q=@/q.npy --in q=@/q.npy", 2, NULL, "given twice");
+  expect(state, "run @/gated.lua --out o=@/none/o.npy", 1, NULL, "cannot create");
+}
+
+static void wrong_arrays(void **state) {
+  struct world *w = *state;
+  struct arrays *x = make_arrays(w);
+  save(w, "short.npy", 4, (int64_t[]){B, T - 1, H, D}, x->v);
+  expect(state, "run @/gated.lua --in q=@/q.npy --in k=@/k.npy --in v=@/short.npy --in g=@/g.npy",
+         1, NULL, "v has shape [2,69,2,64], expected [B=2,T=70,heads,dv]");
+  save(w, "three.npy", 4, (int64_t[]){B, T, 3, D / 3}, x->v);
+  expect(state, "run @/gated.lua --in q=@/q.npy --in k=@/k.npy --in v=@/three.npy --in g=@/g.npy",
+         1, NULL, "must divide H=3");
+  save(w, "flat.npy", 2, (int64_t[]){B * T, H * D}, x->v);
+  expect(state, "run @/gated.lua --in q=@/q.npy --in k=@/k.npy --in v=@/flat.npy --in g=@/g.npy", 1,
+         NULL, "v has shape [140,128]");
+  expect(state, "run @/gated.lua --shape T=71 " INPUTS, 1, NULL, "T=71");
+  put_text(w, "text.npy", "1 2 3\n");
+  expect(state, "run @/gated.lua --in q=@/text.npy --in k=@/k.npy --in v=@/v.npy --in g=@/g.npy", 1,
+         NULL, "text.npy: is not a .npy file");
+  x->g[3] = 0.5f;
+  save(w, "g.npy", 3, (int64_t[]){B, T, H}, x->g);
+  expect(state, "run @/gated.lua " INPUTS, 1, NULL, "g[0,1,1] is 0.5; ");
+  expect(state, "run @/gated.lua " INPUTS, 1, NULL, "gated.lua:4 says max = 0");
+  free(x);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(help_and_version),      cmocka_unit_test(slips),
+      cmocka_unit_test(shipped_specs),         cmocka_unit_test(bad_specs),
+      cmocka_unit_test(no_schedule),           cmocka_unit_test(emits_source),
+      cmocka_unit_test(names_several_outputs), cmocka_unit_test(environment_lacks),
+      cmocka_unit_test(runs_on_files),         cmocka_unit_test(runs_on_random_arrays),
+      cmocka_unit_test(checks_addresses),      cmocka_unit_test(missing_arrays),
+      cmocka_unit_test(wrong_arrays),
+  };
+  return cmocka_run_group_tests(tests, setup, teardown);
+}

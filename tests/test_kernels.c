@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT
+ * test_kernels.c - every schedule through NVRTC, for every architecture: no spills, no warnings of
+ * ptxas, and cold within the time that is promised. Skipped where there is no NVRTC.
+ */
+#include "gen_support.h"
+
+#include "nvrtc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+static struct nvrtc *nvrtc;
+static double slowest_ms;
+
+static double now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+/* ptxas says "0 bytes spill stores, 0 bytes spill loads" for each function. */
+static void assert_no_spills(const char *log) {
+  int seen = 0;
+  for (const char *at = log; (at = strstr(at, " bytes spill stores")); at++, seen++) {
+    const char *number = at;
+    while (number > log && number[-1] >= '0' && number[-1] <= '9') number--;
+    assert_int_equal(atoi(number), 0);
+  }
+  assert_true(seen > 0);
+}
+
+static void compile(const char *path, const char *text, const char *arch, int dk, int dv) {
+  const struct gen_config c = {.arch = arch, .dtype = MKC_BF16, .dk = dk, .dv = dv};
+  struct op_source s;
+  struct error err = {0};
+  struct nvrtc_result r = {0};
+  const double start = now_ms();
+  gen_op(path, text, strlen(text), &c, &s, &err);
+  assert_string_equal(error_text(&err), "");
+  const struct nvrtc_job job = {.source = s.text, .arch = arch, .kind = NVRTC_CUBIN, .verbose = true};
+  nvrtc_compile(nvrtc, &job, &r, &err);
+  assert_string_equal(error_text(&err), "");
+  const double ms = now_ms() - start;
+  if (ms > slowest_ms) slowest_ms = ms;
+  assert_no_spills(r.log);
+  if (strstr(r.log, "warning") || strstr(r.log, "(C7")) fail_msg("%s %s: %s", path, arch, r.log);
+  nvrtc_result_finish(&r);
+  op_source_finish(&s);
+}
+
+static void compile_shipped(const char *name, const char *arch, int dk, int dv) {
+  char path[80];
+  snprintf(path, sizeof path, "specs/%s.lua", name);
+  const struct embedded_file *f = embedded_find(path);
+  assert_non_null(f);
+  compile(path, f->data, arch, dk, dv);
+}
+
+static const char *const archs[] = {"sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a", "sm_120"};
+
+static void test_all_architectures(void **state) {
+  (void)state;
+  static const int sizes[] = {64, 128};
+  if (!nvrtc) skip();
+  for (size_t a = 0; a < sizeof archs / sizeof *archs; a++) {
+    for (int k = 0; k < 2; k++)
+      for (int v = 0; v < 2; v++) compile_shipped("simple_gla", archs[a], sizes[k], sizes[v]);
+    compile_shipped("retnet", archs[a], 128, 128);
+    compile_shipped("linear_attention", archs[a], 128, 128);
+  }
+  print_message("slowest: %.0f ms from spec to cubin\n", slowest_ms);
+}
+
+/* Long expressions in the kernel: every function that a spec may use there. */
+static void test_expressions(void **state) {
+  (void)state;
+  if (!nvrtc) skip();
+  compile("t.lua",
+          "local g, a = input \"g\", param \"a\"\n"
+          "local x = sin(g) * cos(a) + tanh(g) - abs(a) / (1 + sqrt(abs(g))) + relu(g) + elu(a)\n"
+          "local y = silu(x) + log(1 + abs(x)) + min(x, a) * max(g, 0.5) + abs(x)^1.5 + 2^-head\n"
+          "return variant { name = \"x\", scale = dk^-0.5 * exp(param \"s\"),\n"
+          "  transition = { decay(sigmoid(y + x)), decay(exp(-softplus(g + heads))) } }",
+          "sm_90a", 128, 128);
+}
+
+static int open_nvrtc(void **state) {
+  (void)state;
+  struct nvrtc_location where;
+  struct error err = {0};
+  if (nvrtc_locate(&where, &err) || nvrtc_open(&where, &nvrtc, &err)) {
+    print_message("skipped: %s\n", error_text(&err));
+    error_finish(&err);
+  }
+  return 0;
+}
+
+static int close_nvrtc(void **state) {
+  (void)state;
+  nvrtc_close(nvrtc);
+  return 0;
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_all_architectures),
+      cmocka_unit_test(test_expressions),
+  };
+  return cmocka_run_group_tests(tests, open_nvrtc, close_nvrtc);
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT
+ * test_plan.c - the planner: what it takes on each architecture, and what it says when nothing fits.
+ */
+#include "gen_support.h"
+
+#include "plan.h"
+
+#include <stdlib.h>
+
+static struct gen_config config(const char *arch, int dk, int dv) {
+  return (struct gen_config){.arch = arch, .dtype = MKC_BF16, .dk = dk, .dv = dv};
+}
+
+static void print_candidates(struct buf *out, const struct variant *v, const char *arch, int dk,
+                             int dv, struct arena *a) {
+  const struct gen_config c = config(arch, dk, dv);
+  const struct plan *plans;
+  struct error err = {0};
+  int n;
+  plan_op(v, &c, a, &plans, &n, &err);
+  assert_string_equal(error_text(&err), "");
+  buf_printf(out, "%s %d/%d\n", arch, dk, dv);
+  for (int i = 0; i < n; i++) {
+    buf_puts(out, i == 0 ? "  * " : "    ");
+    plan_print(out, &plans[i]);
+    if (plans[i].reason) buf_printf(out, "\n      %s\n", plans[i].reason);
+    else {
+      buf_puts(out, "\n      ");
+      plan_print_cost(out, &plans[i]);
+      buf_puts(out, "\n");
+    }
+  }
+}
+
+/* Every size on every architecture has a plan; the golden shows them all. */
+static void test_every_target_has_a_plan(void **state) {
+  (void)state;
+  static const int sizes[] = {64, 128};
+  struct loaded_spec s;
+  struct buf out = {0};
+  load_shipped(&s, "simple_gla");
+  for (int t = 0; target_at(t); t++)
+    for (int k = 0; k < 2; k++)
+      for (int v = 0; v < 2; v++)
+        print_candidates(&out, s.variant, target_at(t)->arch, sizes[k], sizes[v], &s.arena);
+  assert_golden("plan/simple_gla.txt", buf_text(&out));
+  buf_finish(&out);
+  unload_spec(&s);
+}
+
+static void test_plans_fit(void **state) {
+  (void)state;
+  struct loaded_spec s;
+  load_shipped(&s, "simple_gla");
+  for (int t = 0; target_at(t); t++) {
+    const struct gen_config c = config(target_at(t)->arch, 128, 128);
+    const struct plan *plans;
+    struct error err = {0};
+    int n;
+    assert_int_equal(plan_op(s.variant, &c, &s.arena, &plans, &n, &err), MKC_OK);
+    assert_true(plans[0].smem_bytes <= target_at(t)->smem_block);
+    assert_true(plans[0].blocks_an_sm >= 1);
+    assert_true(plans[0].predicted_ns >= plans[0].floor_ns);
+    for (int i = 1; i < n; i++)
+      assert_true(plans[i].reason || plans[i].predicted_ns >= plans[0].predicted_ns);
+  }
+  unload_spec(&s);
+}
+
+static void assert_refused(const char *spec, struct gen_config c, mkc_status status,
+                           const char *message) {
+  struct loaded_spec s;
+  const struct plan *plans;
+  struct error err = {0};
+  int n;
+  load_spec(&s, spec);
+  assert_int_equal(plan_op(s.variant, &c, &s.arena, &plans, &n, &err), status);
+  assert_contains(error_text(&err), message);
+  error_finish(&err);
+  unload_spec(&s);
+}
+
+#define V(fields) "return variant { name = \"x\", " fields " }"
+
+static void test_what_has_no_schedule_is_named(void **state) {
+  (void)state;
+  static const struct { const char *spec, *message; } cases[] = {
+      {V("transition = { delta(input \"b\") }"), "slot transition: delta"},
+      {V("transition = { decay(sigmoid(input { \"f\", dk })) }"), "slot transition: a decay over dk"},
+      {V("transition = { decay(sigmoid(input { \"f\", dv })) }"), "slot transition: a decay over dv"},
+      {V("mask = fenwick(input { \"l\", levels })"), "slot mask: fenwick"},
+      {V("mask = window(4)"), "slot mask: window"},
+      {V("normaliser = rowsum"), "slot normaliser"},
+      {V("output = o * silu(input { \"z\", dv })"), "slot output"},
+      {V("k = relu(input { \"k\", dk })"), "slot k: an expression"},
+      {V("v = input \"dt\" * input { \"x\", dv }"), "slot v: an expression"},
+      {V("q = input { \"x\", dk }, k = input { \"x\", dk }"), "one input for both"},
+      {V("score = qk^2"), "slot score"},
+      {V("read = \"before\", transition = { decay(0.5) }"), "slot read"},
+      {V("transition = { decay(sigmoid(sum(input { \"f\", dk }))) }"), "slot transition: sum"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    assert_refused(cases[i].spec, config("sm_90a", 64, 64), MKC_E_NO_SCHEDULE, cases[i].message);
+}
+
+static void test_sizes_are_refused_with_what_works(void **state) {
+  (void)state;
+  struct gen_config c = config("sm_90a", 96, 64);
+  assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "dk is 96; it takes 64 and 128");
+  c = config("sm_90a", 64, 64);
+  c.chunk = 32;
+  assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "chunk is 32; it takes 64");
+  c = config("sm_90a", 64, 64);
+  c.dtype = MKC_F16;
+  assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "only bf16");
+  assert_refused(V(""), config("sm_70", 64, 64), MKC_E_ARCHITECTURE, "known: sm_80");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_every_target_has_a_plan),
+      cmocka_unit_test(test_plans_fit),
+      cmocka_unit_test(test_what_has_no_schedule_is_named),
+      cmocka_unit_test(test_sizes_are_refused_with_what_works),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
