@@ -118,22 +118,23 @@ or install a CUDA toolkit and set CUDA_HOME to it; then start this again."
 }
 
 # Configures and builds DIR, quietly: setup_build DIR OPTION...
-# Keeps a build that was configured like this before.
+# Keeps a build that was configured like this before, and here: Meson's folders cannot be moved.
 setup_build() {
   dir=$1
   shift
   mkdir -p .cache
   set -- "$@" "-Dnvrtc_dir=$nvrtc_dir"
-  if [ ! -f "$dir/build.ninja" ]; then
+  if [ -f "$dir/build.ninja" ] && [ "$(head -n 1 "$dir/.setup" 2>/dev/null)" = "$PWD" ]; then
+    if [ "$(tail -n 1 "$dir/.setup")" != "$*" ]; then
+      say "Configuring $dir again"
+      meson configure "$dir" "$@" >"$setup_log" 2>&1 || setup_build_failed
+    fi
+  else
     say "Configuring $dir"
-    rm -rf "$dir"
+    [ ! -d "$dir/meson-private" ] || rm -rf "$dir"
     meson setup "$dir" "$@" >"$setup_log" 2>&1 || setup_build_failed
-    printf '%s\n' "$*" >"$dir/.setup"
-  elif [ "$(cat "$dir/.setup" 2>/dev/null)" != "$*" ]; then
-    say "Configuring $dir again"
-    meson configure "$dir" "$@" >"$setup_log" 2>&1 || setup_build_failed
-    printf '%s\n' "$*" >"$dir/.setup"
   fi
+  printf '%s\n' "$PWD" "$*" >"$dir/.setup"
   if ! ninja -C "$dir" -n | grep -q 'no work to do'; then
     say "Building $dir"
     ninja -C "$dir" >"$setup_log" 2>&1 || setup_build_failed

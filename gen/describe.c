@@ -14,8 +14,8 @@
 
 /* A product or sum in parentheses, anything else bare. */
 static void put_factor(struct buf *out, const struct expr *e) {
-  const bool open = e->op == OP_ADD || e->op == OP_SUB || e->op == OP_MUL || e->op == OP_DIV ||
-                    e->op == OP_NEG;
+  const bool open =
+      e->op == OP_ADD || e->op == OP_SUB || e->op == OP_MUL || e->op == OP_DIV || e->op == OP_NEG;
   if (open) buf_puts(out, "(");
   expr_print(out, e);
   if (open) buf_puts(out, ")");
@@ -43,8 +43,10 @@ static void put_lowrank(struct buf *out, const struct lowrank *low) {
 
 static void put_diagonal(struct buf *out, const struct expr *w) {
   if (w->axis) buf_puts(out, "diag(");
-  if (w->axis) expr_print(out, w);
-  else put_factor(out, w);
+  if (w->axis)
+    expr_print(out, w);
+  else
+    put_factor(out, w);
   if (w->axis) buf_puts(out, ")");
 }
 
@@ -52,8 +54,10 @@ static void put_diagonal(struct buf *out, const struct expr *w) {
 static void put_matrix(struct buf *out, const struct factor *f, const struct branch *b) {
   const bool sum = f->kind != FACTOR_DECAY;
   if (sum) buf_puts(out, "(");
-  if (f->diag) put_diagonal(out, f->diag);
-  else buf_puts(out, "I");
+  if (f->diag)
+    put_diagonal(out, f->diag);
+  else
+    buf_puts(out, "I");
   if (f->kind == FACTOR_DELTA) {
     buf_puts(out, " - ");
     put_factor(out, f->beta);
@@ -119,8 +123,10 @@ static void put_weight(struct buf *out, const struct weight *w) {
     buf_puts(out, weight_name(w->kind));
     if (!w->expr) return;
     buf_puts(out, "(");
-    if (sized) put_size(out, w->expr);
-    else expr_print(out, w->expr);
+    if (sized)
+      put_size(out, w->expr);
+    else
+      expr_print(out, w->expr);
     buf_puts(out, ")");
   }
 }
@@ -173,8 +179,10 @@ static void put_read(struct buf *out, const struct branch *b) {
   if (!has_matrix(b) && expr_uses(b->score, SYM_QK)) put_role(out, "k", b->k);
   if (!has_matrix(b)) put_role(out, "v", b->v);
   buf_puts(out, "  o = ");
-  if (has_matrix(b)) put_state_read(out, b);
-  else put_cache_read(out, b);
+  if (has_matrix(b))
+    put_state_read(out, b);
+  else
+    put_cache_read(out, b);
   if (b->read_before) buf_puts(out, ", before the token's own update");
   buf_puts(out, "\n");
 }
@@ -188,9 +196,12 @@ static void put_class(struct buf *out, const struct branch *b) {
   const bool both = b->decay != DECAY_NONE && b->value_decay;
   buf_printf(out, "  decay %s%s, %s, %s, ", decay, both ? " and over dv" : "", deltas[b->delta],
              b->fenwick ? "fenwick" : "flat");
-  if (b->linear) buf_puts(out, "score linear");
-  else if (b->degree >= 0) buf_printf(out, "score of degree %d", b->degree);
-  else buf_puts(out, "score not polynomial");
+  if (b->linear)
+    buf_puts(out, "score linear");
+  else if (b->degree >= 0)
+    buf_printf(out, "score of degree %d", b->degree);
+  else
+    buf_puts(out, "score not polynomial");
   if (b->log_write) {
     buf_puts(out, ", running maximum of ");
     expr_print(out, b->log_write);
@@ -237,8 +248,9 @@ static void put_bounds(struct buf *out, const struct leaf *l) {
 static void put_leaves(struct buf *out, const struct variant *v) {
   for (int i = 0; i < v->nleaves; i++) {
     const struct leaf *l = v->leaves[i];
-    buf_printf(out, "  %s %s [%s%s%s%s]", l->param ? "param" : "input", l->name, l->param ? "" : "B,T,",
-               l->step ? "steps," : "", l->axis ? "H," : "H", l->axis ? axis_name(l->axis) : "");
+    buf_printf(out, "  %s %s [%s%s%s%s]", l->param ? "param" : "input", l->name,
+               l->param ? "" : "B,T,", l->step ? "steps," : "", l->axis ? "H," : "H",
+               l->axis ? axis_name(l->axis) : "");
     if (l->fp32) buf_puts(out, " fp32");
     put_bounds(out, l);
     buf_puts(out, "\n");

@@ -46,8 +46,10 @@ const char *diag_quote(struct arena *a, const char *s, size_t len) {
   *p++ = '"';
   for (size_t i = 0; i < len; i++) {
     const unsigned char c = (unsigned char)s[i];
-    if (c == '\n') p += sprintf(p, "\\n");
-    else if (c < 0x20 || c >= 0x7f) p += sprintf(p, "\\x%02x", c);
+    if (c == '\n')
+      p += sprintf(p, "\\n");
+    else if (c < 0x20 || c >= 0x7f)
+      p += sprintf(p, "\\x%02x", c);
     else {
       if (c == '"' || c == '\\') *p++ = '\\';
       *p++ = (char)c;
@@ -67,9 +69,9 @@ static size_t utf8_length(const unsigned char *s, size_t len) {
   if (s[0] < 0xc2 || s[0] > 0xf4 || n > len) return 0;
   for (size_t i = 1; i < n; i++)
     if ((s[i] & 0xc0) != 0x80) return 0;
-  if (s[0] == 0xc2 && s[1] < 0xa0) return 0;                                        /* C1 controls */
-  if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90)) return 0;     /* overlong */
-  if ((s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90)) return 0;   /* surrogates */
+  if (s[0] == 0xc2 && s[1] < 0xa0) return 0;                                      /* C1 controls */
+  if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90)) return 0;   /* overlong */
+  if ((s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90)) return 0; /* surrogates */
   if (s[0] == 0xe2 && (s[1] == 0x80 || s[1] == 0x81) && s[2] >= 0xa8 && s[2] <= 0xae)
     return 0; /* line separators and changes of direction */
   return n;
@@ -78,8 +80,10 @@ static size_t utf8_length(const unsigned char *s, size_t len) {
 void diag_put_clean(struct buf *out, const char *s, size_t len) {
   for (size_t i = 0; i < len;) {
     const size_t n = utf8_length((const unsigned char *)s + i, len - i);
-    if (n) buf_write(out, s + i, n);
-    else buf_puts(out, "?");
+    if (n)
+      buf_write(out, s + i, n);
+    else
+      buf_puts(out, "?");
     i += n ? n : 1;
   }
 }
@@ -159,7 +163,8 @@ void diag_render(const struct diag *d, struct buf *out, const char *path, const 
                  size_t len) {
   const struct place p = find_place(d, text, len);
   const size_t column = p.start - line_start(text, len, p.line) + 1;
-  buf_printf(out, "%s:%d:%zu: error: %s\n", path, p.line, column, d->message);
+  diag_put_clean(out, path, strlen(path));
+  buf_printf(out, ":%d:%zu: error: %s\n", p.line, column, d->message);
   put_line(out, text, len, &p);
   if (d->note) buf_printf(out, "  note: %s\n", d->note);
 }

@@ -25,10 +25,10 @@ struct diag {
   const char *word;    /* what the caret goes under: a name, an operator, the content of a string
                           (of a string only: "\"x\""); NULL: the line's first character */
   /* where word stands in the line more than once: */
-  bool last;           /* it is the last of them */
-  const char *before;  /* it is the last before this word; may be NULL */
-  const char *field;   /* a field of the variant, "mask": its place beats line and word */
-  int branch;          /* the field's branch, from 1; 0: the variant itself */
+  bool last;          /* it is the last of them */
+  const char *before; /* it is the last before this word; may be NULL */
+  const char *field;  /* a field of the variant, "mask": its place beats line and word */
+  int branch;         /* the field's branch, from 1; 0: the variant itself */
 };
 
 /* Says what is wrong. Only the first error counts. */

@@ -16,7 +16,9 @@ void expr_ctx_init(struct expr_ctx *c, struct arena *a, struct diag *d) {
   c->slots = arena_array(a, const struct expr *, c->nslots);
 }
 
-void expr_ctx_finish(struct expr_ctx *c) { buf_finish(&c->scratch); }
+void expr_ctx_finish(struct expr_ctx *c) {
+  buf_finish(&c->scratch);
+}
 
 /* ---- sharing ---- */
 
@@ -43,8 +45,7 @@ static uint64_t hash(const struct expr *e) {
 static bool equal(const struct expr *a, const struct expr *b) {
   return a->op == b->op && bits(a->value) == bits(b->value) && a->arg[0] == b->arg[0] &&
          a->arg[1] == b->arg[1] && a->symbol == b->symbol && a->leaf == b->leaf &&
-         (a->option == b->option ||
-          (a->option && b->option && strcmp(a->option, b->option) == 0));
+         (a->option == b->option || (a->option && b->option && strcmp(a->option, b->option) == 0));
 }
 
 /* The slot that holds an equal node, or the empty one where it goes. */
@@ -71,8 +72,12 @@ static const struct expr *intern(struct expr_ctx *c, struct expr *e) {
     diag_note(c->diag, "a local that is used twice counts twice");
     return NULL;
   }
-  const struct expr **slot = find_slot(c, e);
-  if (*slot) return *slot;
+  if (c->built++ > EXPR_MAX_BUILT) {
+    diag_error(c->diag, NULL, "a spec with more than %d operations", EXPR_MAX_BUILT);
+    return NULL;
+  }
+  const struct expr **slot = find_slot(c, e), *known = *slot;
+  if (known) return known;
   if (4 * c->nnodes > 3 * c->nslots) {
     grow(c);
     slot = find_slot(c, e);
@@ -89,8 +94,10 @@ static const struct expr *intern(struct expr_ctx *c, struct expr *e) {
 
 const struct expr *expr_const(struct expr_ctx *c, double value) {
   if (!(fabs(value) <= (double)FLT_MAX)) {
-    if (isnan(value)) diag_error(c->diag, NULL, "not a number (0/0 or the like) in an expression");
-    else diag_error(c->diag, NULL, "a number beyond 3.4e38, which fp32 cannot hold");
+    if (isnan(value))
+      diag_error(c->diag, NULL, "not a number (0/0 or the like) in an expression");
+    else
+      diag_error(c->diag, NULL, "a number beyond 3.4e38, which fp32 cannot hold");
     return NULL;
   }
   struct expr e = {.op = OP_CONST, .width = 1, .value = value == 0 ? 0 : value};
@@ -119,7 +126,9 @@ const struct expr *expr_leaf(struct expr_ctx *c, const struct leaf *leaf) {
 
 /* ---- operations ---- */
 
-static bool is_number(const struct expr *e) { return e->op == OP_CONST; }
+static bool is_number(const struct expr *e) {
+  return e->op == OP_CONST;
+}
 
 /* The value of an operation on numbers, as a number. */
 static const struct expr *fold(struct expr_ctx *c, enum op op, const struct expr *a,
@@ -128,7 +137,10 @@ static const struct expr *fold(struct expr_ctx *c, enum op op, const struct expr
   if (fabs(x) <= (double)FLT_MAX) return expr_const(c, x);
   struct expr e = {.op = op, .arg = {a, b}};
   diag_error(c->diag, op_name(op), "%s is %s, which is no number that fp32 can hold",
-             expr_text(c, &e), isnan(x) ? "not a number" : x < 0 ? "-inf" : "too large");
+             expr_text(c, &e),
+             isnan(x) ? "not a number"
+             : x < 0  ? "-inf"
+                      : "too large");
   return NULL;
 }
 
@@ -190,7 +202,8 @@ static const struct expr *power(struct expr_ctx *c, const struct expr *a, const 
 static const struct expr *concat(struct expr_ctx *c, const struct expr *a, const struct expr *b) {
   struct expr e = {.op = OP_CONCAT, .arg = {a, b}};
   if (!a->axis || a->axis != b->axis) {
-    diag_error(c->diag, "concat", "concat joins two vectors over the same axis; %s is %s and %s is %s",
+    diag_error(c->diag, "concat",
+               "concat joins two vectors over the same axis; %s is %s and %s is %s",
                expr_text(c, a), expr_shape(c, a), expr_text(c, b), expr_shape(c, b));
     return NULL;
   }

@@ -13,15 +13,18 @@
 #include "diag.h"
 #include "ir.h"
 
-enum { EXPR_MAX_TERMS = 2000 };
+enum {
+  EXPR_MAX_TERMS = 2000,   /* of one expression */
+  EXPR_MAX_BUILT = 200000, /* constructors called in one compile: bounds its time and memory */
+};
 
 /* The nodes of one compile. */
 struct expr_ctx {
   struct arena *arena;
-  struct diag *diag; /* gets the reason when a constructor returns NULL */
-  int line;          /* of the spec, given to new nodes */
+  struct diag *diag;         /* gets the reason when a constructor returns NULL */
+  int line;                  /* of the spec, given to new nodes */
   const struct expr **slots; /* open addressing */
-  size_t nslots, nnodes;
+  size_t nslots, nnodes, built;
   struct buf scratch;
 };
 
@@ -61,14 +64,15 @@ int expr_degree(const struct expr *e);
 /* A normaliser of degree 1 in rowsum and constants, of +, max, min and abs: a running maximum
  * cancels from it. */
 bool expr_homogeneous(const struct expr *e);
-/* Some exp(x) inside is unbounded. */
+/* Some exp inside is unbounded in qk. */
 bool expr_grows(const struct expr *e);
 /* e = exp(log) * rest with a scalar log that is unbounded above; false: no such factor. */
 bool expr_split_exp(struct expr_ctx *c, const struct expr *e, const struct expr **ret_log,
                     const struct expr **ret_rest);
 /* a = c * b for a scalar c, provably: the same factors once scalars are dropped. */
 bool expr_parallel(const struct expr *a, const struct expr *b);
-/* Of the scalars dropped there: 1 where their product is >= 0, -1 where it is <= 0, 0: not known. */
+/* Of the scalars dropped there: 1 where their product is >= 0, -1 where it is <= 0, 0: not known.
+ */
 int expr_scalar_sign(const struct expr *e);
 /* The largest Euclidean norm over channels that can be proved; inf: none. */
 double expr_norm(const struct expr *e);

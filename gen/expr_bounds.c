@@ -22,23 +22,28 @@ static struct bounds hull4(double a, double b, double c, double d) {
 }
 
 /* 0 times an unbounded number is 0: the number itself is finite. */
-static double times(double x, double y) { return x == 0 || y == 0 ? 0 : x * y; }
+static double times(double x, double y) {
+  return x == 0 || y == 0 ? 0 : x * y;
+}
 
 static struct bounds multiply(struct bounds a, struct bounds b) {
   return hull4(times(a.lo, b.lo), times(a.lo, b.hi), times(a.hi, b.lo), times(a.hi, b.hi));
 }
 
-static double divide1(double x, double y) { return isinf(y) ? 0 : x / y; }
+static double divide1(double x, double y) {
+  return isinf(y) ? 0 : x / y;
+}
 
 static struct bounds divide(struct bounds a, struct bounds b) {
-  if (b.lo > 0 || b.hi < 0)
-    return multiply(a, (struct bounds){divide1(1, b.hi), divide1(1, b.lo)});
+  if (b.lo > 0 || b.hi < 0) return multiply(a, (struct bounds){divide1(1, b.hi), divide1(1, b.lo)});
   if (b.lo == 0 && a.lo >= 0) return (struct bounds){divide1(a.lo, b.hi), INFINITY};
   if (b.lo == 0 && a.hi <= 0) return (struct bounds){-INFINITY, divide1(a.hi, b.hi)};
   return anything;
 }
 
-static bool even(double p) { return fmod(p, 2) == 0; }
+static bool even(double p) {
+  return fmod(p, 2) == 0;
+}
 
 static struct bounds power(struct bounds a, double p) {
   if (p != floor(p)) a.lo = fmax(a.lo, 0); /* below, it is no number */
@@ -54,7 +59,9 @@ static struct bounds power(struct bounds a, double p) {
   return (struct bounds){fmin(l, h), fmax(l, h)};
 }
 
-static struct bounds square(struct bounds a) { return power(a, 2); }
+static struct bounds square(struct bounds a) {
+  return power(a, 2);
+}
 
 static struct bounds absolute(struct bounds a) {
   const double l = fabs(a.lo), h = fabs(a.hi);
@@ -144,11 +151,14 @@ static bool may_leave_domain(const struct expr *e) {
 void expr_bounds(struct expr *e) {
   const struct expr *x = e->arg[0], *y = e->arg[1];
   struct bounds b = anything;
-  if (!x) b = of_leaf(e);
-  else if (y) b = of_binary(e, (struct bounds){x->lo, x->hi}, (struct bounds){y->lo, y->hi});
+  if (!x)
+    b = of_leaf(e);
+  else if (y)
+    b = of_binary(e, (struct bounds){x->lo, x->hi}, (struct bounds){y->lo, y->hi});
   else if (e->op == OP_SUM || e->op == OP_L2NORM || e->op == OP_RMSNORM || e->op == OP_SOFTMAX)
     b = of_row(e->op, (struct bounds){x->lo, x->hi});
-  else b = of_unary(e->op, (struct bounds){x->lo, x->hi});
+  else
+    b = of_unary(e->op, (struct bounds){x->lo, x->hi});
   if (isnan(b.lo) || isnan(b.hi)) b = anything;
   e->lo = fmin(b.lo, DBL_MAX); /* exp(1000) is a number, only not one that a double can hold */
   e->hi = fmax(b.hi, -DBL_MAX);

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * expr_log.c - the logarithm of a factor, taken symbolically.
  *
- * In: an expression known to be >= 0. Out: its logarithm, in which exp, sigmoid, products, quotients
- * and powers are gone, so that a gate stays in the log domain from the spec to the kernel: the
- * factor exp(-A * dt) is never computed only to have its logarithm taken.
+ * In: an expression known to be >= 0. Out: its logarithm, in which exp, sigmoid, products,
+ * quotients and powers are gone, so that a gate stays in the log domain from the spec to the
+ * kernel: the factor exp(-A * dt) is never computed only to have its logarithm taken.
  */
 #include "expr.h"
 
-static bool is_one(const struct expr *e) { return e->op == OP_CONST && e->value == 1; }
+static bool is_one(const struct expr *e) {
+  return e->op == OP_CONST && e->value == 1;
+}
 
 static const struct expr *log_sigmoid(struct expr_ctx *c, const struct expr *x) {
   const struct expr *minus = expr_unary(c, OP_NEG, x);
@@ -20,7 +22,9 @@ static const struct expr *log_one_minus(struct expr_ctx *c, const struct expr *x
   return expr_unary(c, OP_LOG1P, expr_unary(c, OP_NEG, x));
 }
 
-static bool is_zero(const struct expr *e) { return e->op == OP_CONST && e->value == 0; }
+static bool is_zero(const struct expr *e) {
+  return e->op == OP_CONST && e->value == 0;
+}
 
 static const struct expr *log_binary(struct expr_ctx *c, const struct expr *e) {
   const struct expr *a = e->arg[0], *b = e->arg[1];
@@ -30,10 +34,8 @@ static const struct expr *log_binary(struct expr_ctx *c, const struct expr *e) {
   case OP_ADD:
     if (is_one(a)) return expr_unary(c, OP_LOG1P, b);
     return is_one(b) ? expr_unary(c, OP_LOG1P, a) : NULL;
-  case OP_MUL:
-    return positive ? expr_binary(c, OP_ADD, expr_log(c, a), expr_log(c, b)) : NULL;
-  case OP_DIV:
-    return positive ? expr_binary(c, OP_SUB, expr_log(c, a), expr_log(c, b)) : NULL;
+  case OP_MUL: return positive ? expr_binary(c, OP_ADD, expr_log(c, a), expr_log(c, b)) : NULL;
+  case OP_DIV: return positive ? expr_binary(c, OP_SUB, expr_log(c, a), expr_log(c, b)) : NULL;
   case OP_MIN:
   case OP_MAX: return positive ? expr_binary(c, e->op, expr_log(c, a), expr_log(c, b)) : NULL;
   case OP_POW: /* 0 * log(0) would be NaN */

@@ -60,7 +60,7 @@ bool expr_homogeneous(const struct expr *e) {
 
 bool expr_grows(const struct expr *e) {
   if (!e) return false;
-  if (e->op == OP_EXP && e->hi == INFINITY) return true;
+  if (e->op == OP_EXP && e->hi == INFINITY && expr_uses(e, SYM_QK)) return true;
   return expr_grows(e->arg[0]) || expr_grows(e->arg[1]);
 }
 
@@ -135,9 +135,13 @@ int expr_scalar_sign(const struct expr *e) {
   return expr_scalar_sign(e->arg[0]) * expr_scalar_sign(e->arg[1]);
 }
 
-double expr_magnitude(const struct expr *e) { return fmax(fabs(e->lo), fabs(e->hi)); }
+double expr_magnitude(const struct expr *e) {
+  return fmax(fabs(e->lo), fabs(e->hi));
+}
 
-static double times(double x, double y) { return x == 0 || y == 0 ? 0 : x * y; }
+static double times(double x, double y) {
+  return x == 0 || y == 0 ? 0 : x * y;
+}
 
 /* e is a lower bound of the norm of x: sqrt(sum(x * x)), or the maximum of that and something. */
 static bool is_norm_of(const struct expr *e, const struct expr *x) {

@@ -83,8 +83,8 @@ static void put_call(struct buf *out, const struct expr *e) {
     if (i) buf_puts(out, ", ");
     put(out, e->arg[i], LOOSE);
   }
-  const bool odd_eps = (e->op == OP_L2NORM && e->value != 1e-6) ||
-                       (e->op == OP_RMSNORM && e->value != 1e-5);
+  const bool odd_eps =
+      (e->op == OP_L2NORM && e->value != 1e-6) || (e->op == OP_RMSNORM && e->value != 1e-5);
   if (odd_eps) {
     buf_puts(out, ", ");
     put_number(out, e->value);
@@ -131,7 +131,9 @@ static void put(struct buf *out, const struct expr *e, int least) {
   if (open) buf_puts(out, ")");
 }
 
-void expr_print(struct buf *out, const struct expr *e) { put(out, e, LOOSE); }
+void expr_print(struct buf *out, const struct expr *e) {
+  put(out, e, LOOSE);
+}
 
 /* ---- for messages ---- */
 

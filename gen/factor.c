@@ -31,26 +31,33 @@ static void note_exponent(struct front *f, const struct expr *x) {
   if (x->leaf && x->leaf->max == INFINITY)
     diag_note(&f->diag, "if the gate is never positive say %s",
               leaf_text(f->arena, x->leaf, ", max = 0"));
-  else diag_note(&f->diag, "exp(x) is at most 1 where x is at most 0; is a minus missing?");
+  else
+    diag_note(&f->diag, "exp(x) is at most 1 where x is at most 0; is a minus missing?");
 }
 
 static const struct draft_factor *decay_too_large(struct front *f, const struct expr *w) {
   diag_error(&f->diag, "decay", "decay takes a factor in [0,1]; %s may exceed 1",
              expr_text(&f->exprs, w));
-  if (w->op == OP_EXP) note_exponent(f, w->arg[0]);
+  if (w->op == OP_EXP)
+    note_exponent(f, w->arg[0]);
   else if (w->leaf)
-    diag_note(&f->diag, "if it never does say %s", leaf_text(f->arena, w->leaf, ", min = 0, max = 1"));
-  else diag_note(&f->diag, "where it cannot be proved, clamp it: min(1, ...)");
+    diag_note(&f->diag, "if it never does say %s",
+              leaf_text(f->arena, w->leaf, ", min = 0, max = 1"));
+  else
+    diag_note(&f->diag, "where it cannot be proved, clamp it: min(1, ...)");
   return decay_failed(f, w);
 }
 
 static const struct draft_factor *decay_negative(struct front *f, const struct expr *w) {
   const char *text = expr_text(&f->exprs, w);
-  diag_error(&f->diag, "decay", "decay takes the factor itself, in [0,1]; %s may be negative", text);
+  diag_error(&f->diag, "decay", "decay takes the factor itself, in [0,1]; %s may be negative",
+             text);
   if (w->leaf)
-    diag_note(&f->diag, "a log gate is decay(exp(%s)), with max = 0; a factor says %s", w->leaf->name,
-              leaf_text(f->arena, w->leaf, ", min = 0, max = 1"));
-  else diag_note(&f->diag, "a log gate is decay(exp(...)); a factor can be clamped: max(0, min(1, ...))");
+    diag_note(&f->diag, "a log gate is decay(exp(%s)), with max = 0; a factor says %s",
+              w->leaf->name, leaf_text(f->arena, w->leaf, ", min = 0, max = 1"));
+  else
+    diag_note(&f->diag,
+              "a log gate is decay(exp(...)); a factor can be clamped: max(0, min(1, ...))");
   return decay_failed(f, w);
 }
 
@@ -72,7 +79,8 @@ static const struct draft_factor *decay_nan(struct front *f, const struct expr *
 const struct draft_factor *factor_decay(struct front *f, const struct expr *w) {
   if (!w) return NULL;
   if (w->axis == AXIS_LEVELS || w->axis == AXIS_TAPS) {
-    diag_error(&f->diag, "decay", "decay: %s varies over %s; a decay is a scalar, or varies over dk or dv",
+    diag_error(&f->diag, "decay",
+               "decay: %s varies over %s; a decay is a scalar, or varies over dk or dv",
                expr_text(&f->exprs, w), axis_name(w->axis));
     return decay_failed(f, w);
   }
@@ -113,7 +121,8 @@ const struct draft_factor *factor_outer(struct front *f, const struct expr *b,
                                         const struct expr *a) {
   if (!a || !b) return NULL;
   if (b->axis != AXIS_DK || a->axis != AXIS_DK) {
-    diag_error(&f->diag, "outer", "outer(b, a) is the dk x dk matrix b a^T; here %s is %s and %s is %s",
+    diag_error(&f->diag, "outer",
+               "outer(b, a) is the dk x dk matrix b a^T; here %s is %s and %s is %s",
                expr_text(&f->exprs, b), expr_shape(&f->exprs, b), expr_text(&f->exprs, a),
                expr_shape(&f->exprs, a));
     f->diag.before = expr_word(b);

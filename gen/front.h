@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * front.h - the front end's own header: from a spec's text to a checked variant.
  *
- *   spec.c           runs the text in a sandbox (spec_heap.c: its memory; spec_value.c: the values
- *                    and constructors it sees; spec_table.c: the tables it passes)
+ *   spec.c           runs the text in a sandbox (spec_heap.c: its memory; spec_value.c,
+ *                    spec_operator.c, spec_leaf.c, spec_table.c: what it sees and calls)
  *   leaf.c           input, param and option: names and contracts
  *   factor.c         decay, delta, outer, and their sums
  *   mask.c           fenwick, window, ... and their products
- *   variant.c        a draft -> a variant: what belongs where (variant_transition.c, variant_mask.c,
- *                    variant_warn.c: parts of it)
+ *   variant.c        a draft -> a variant: what belongs where (variant_transition.c,
+ * variant_mask.c, variant_warn.c: parts of it)
  *
  * A function that finds an error says so in front->diag and returns NULL or false.
  */
@@ -100,11 +100,24 @@ const struct expr *front_size(struct front *f, const char *what, const struct ex
 /* ---- variant.c ---- */
 
 enum field {
-  FIELD_NAME, FIELD_ABOUT, FIELD_Q, FIELD_K, FIELD_V, FIELD_SCALE, FIELD_TRANSITION, FIELD_MASK,
-  FIELD_SCORE, FIELD_NORMALISER, FIELD_OUTPUT, FIELD_READ, FIELD_STEPS, FIELD_BRANCHES, FIELD_COUNT
+  FIELD_NAME,
+  FIELD_ABOUT,
+  FIELD_Q,
+  FIELD_K,
+  FIELD_V,
+  FIELD_SCALE,
+  FIELD_TRANSITION,
+  FIELD_MASK,
+  FIELD_SCORE,
+  FIELD_NORMALISER,
+  FIELD_OUTPUT,
+  FIELD_READ,
+  FIELD_STEPS,
+  FIELD_BRANCHES,
+  FIELD_COUNT
 };
 extern const char *const field_names[FIELD_COUNT + 1]; /* ends with NULL */
-bool field_in_branch(enum field field); /* may stand in a branch too */
+bool field_in_branch(enum field field);                /* may stand in a branch too */
 
 /* The fields of a branch; NULL: left out. */
 struct draft_branch {
@@ -132,8 +145,8 @@ struct checker {
   struct front *front;
   const struct draft *draft;
   struct variant *variant;
-  int branch;         /* being checked, from 1; 0: the variant's own fields */
-  int width;          /* of the state's dk in units of dk; 0: dk is 1 */
+  int branch; /* being checked, from 1; 0: the variant's own fields */
+  int width;  /* of the state's dk in units of dk; 0: dk is 1 */
   int nwarnings;
 };
 /* Says that a field is wrong; false. */

@@ -141,8 +141,7 @@ struct variant {
   int line;              /* of variant { */
 };
 
-/* ---- expr.c: building expressions. Constructors fold constants of numbers only, keep bounds and
- * axes, and share equal nodes. On a clash they return NULL and describe it in ctx->error_text. ---- */
+/* ---- expr.c: building expressions, see expr.h ---- */
 struct expr_ctx; /* one compile's table of nodes */
 
 /* ---- op_value.c: one pointwise operation in float64; y is ignored by those of one operand ---- */

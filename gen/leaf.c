@@ -42,7 +42,9 @@ static const char *as_string(struct front *f, const char *name) {
   return arena_printf(f->arena, "\"%s\"", name);
 }
 
-static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+static bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 
 static bool is_identifier(const char *s, size_t len) {
   if (len == 0 || len > MAX_NAME || !is_letter(s[0])) return false;
@@ -111,8 +113,8 @@ static bool same(const struct leaf *a, const struct leaf *b) {
 
 /* The same name declared twice, in two ways. */
 static const struct expr *clash(struct front *f, const struct leaf *l, const struct leaf *old) {
-  diag_error(&f->diag, as_string(f, l->name), "%s here, %s in line %d", declared(f, l), declared(f, old),
-             old->line);
+  diag_error(&f->diag, as_string(f, l->name), "%s here, %s in line %d", declared(f, l),
+             declared(f, old), old->line);
   diag_note(&f->diag, "one name is one array: declare it once, in a local");
   f->diag.last = true;
   return NULL;
@@ -121,19 +123,21 @@ static const struct expr *clash(struct front *f, const struct leaf *l, const str
 static bool leaf_is_valid(struct front *f, const struct leaf *l) {
   const char *kind = l->param ? "param" : "input";
   if (in_list(l->name, reserved)) {
-    diag_error(&f->diag, as_string(f, l->name), "%s \"%s\": the op has an array of this name itself", kind,
-               l->name);
+    diag_error(&f->diag, as_string(f, l->name),
+               "%s \"%s\": the op has an array of this name itself", kind, l->name);
     diag_note(&f->diag, "h0, ht, o and cu_seqlens are taken");
   } else if (!(l->min <= l->max)) {
     diag_error(&f->diag, as_string(f, l->name), "%s: its contract admits no value", declared(f, l));
     diag_note(&f->diag, "min and max are numbers, and min is at most max");
   } else if (l->step && l->param) {
-    diag_error(&f->diag, as_string(f, l->name), "param \"%s\": a param does not vary over step", l->name);
+    diag_error(&f->diag, as_string(f, l->name), "param \"%s\": a param does not vary over step",
+               l->name);
   } else if (find_option(f, l->name)) {
-    diag_error(&f->diag, as_string(f, l->name), "%s \"%s\": line %d has an option of this name", kind, l->name,
-               find_option(f, l->name)->line);
+    diag_error(&f->diag, as_string(f, l->name), "%s \"%s\": line %d has an option of this name",
+               kind, l->name, find_option(f, l->name)->line);
   } else if (!find_leaf(f, l->name) && f->nleaves == MAX_LEAVES) {
-    diag_error(&f->diag, as_string(f, l->name), "a spec with more than %d inputs and params", MAX_LEAVES);
+    diag_error(&f->diag, as_string(f, l->name), "a spec with more than %d inputs and params",
+               MAX_LEAVES);
   }
   f->diag.last = true; /* what came before it was right */
   return !f->diag.message;
@@ -157,12 +161,13 @@ const struct expr *front_leaf(struct front *f, const struct leaf *l) {
 const struct expr *front_option(struct front *f, const char *name, double value) {
   const struct option *old = find_option(f, name);
   if (!(value >= 1 && value <= MAX_SIZE && value == floor(value))) {
-    diag_error(&f->diag, as_string(f, name), "option \"%s\": its default is a whole number from 1 to %d", name,
-               (int)MAX_SIZE);
+    diag_error(&f->diag, as_string(f, name),
+               "option \"%s\": its default is a whole number from 1 to %d", name, (int)MAX_SIZE);
     return NULL;
   }
   if (find_leaf(f, name) || (old && old->value != (int)value)) {
-    diag_error(&f->diag, as_string(f, name), "option \"%s\": line %d gives the name another meaning", name,
+    diag_error(&f->diag, as_string(f, name),
+               "option \"%s\": line %d gives the name another meaning", name,
                old ? old->line : find_leaf(f, name)->line);
     f->diag.last = true;
     return NULL;

@@ -42,27 +42,34 @@ static void skip_long(struct lexer *l, size_t n) {
 static void skip_comment(struct lexer *l) {
   skip(l, 2);
   const size_t n = long_bracket(l);
-  if (n) skip_long(l, n);
+  if (n)
+    skip_long(l, n);
   else
     while (l->pos < l->len && at(l, 0) != '\n') skip(l, 1);
 }
 
 static void skip_blank(struct lexer *l) {
   while (l->pos < l->len) {
-    if (at(l, 0) == '-' && at(l, 1) == '-') skip_comment(l);
-    else if (isspace(at(l, 0))) skip(l, 1);
-    else return;
+    if (at(l, 0) == '-' && at(l, 1) == '-')
+      skip_comment(l);
+    else if (isspace(at(l, 0)))
+      skip(l, 1);
+    else
+      return;
   }
 }
 
 static void skip_string(struct lexer *l) {
   const int quote = at(l, 0);
   skip(l, 1);
-  while (l->pos < l->len && at(l, 0) != quote && at(l, 0) != '\n') skip(l, at(l, 0) == '\\' ? 2 : 1);
+  while (l->pos < l->len && at(l, 0) != quote && at(l, 0) != '\n')
+    skip(l, at(l, 0) == '\\' ? 2 : 1);
   if (at(l, 0) == quote) skip(l, 1);
 }
 
-static bool is_name(int c) { return isalnum(c) || c == '_'; }
+static bool is_name(int c) {
+  return isalnum(c) || c == '_';
+}
 
 /* "==", "<=", "~=", ".." are one token, so that a lone '=' is always an assignment. */
 static size_t operator_length(const struct lexer *l) {
@@ -127,8 +134,10 @@ static bool find_key(struct lexer *l, const char *name, struct token *ret) {
   for (;;) {
     const struct token t = lexer_next(l);
     if (t.kind == TOKEN_END) return false;
-    if (t.kind != TOKEN_STRING && opens(l, &t)) depth++;
-    else if (t.kind != TOKEN_STRING && closes(l, &t) && depth-- == 0) return false;
+    if (t.kind != TOKEN_STRING && opens(l, &t))
+      depth++;
+    else if (t.kind != TOKEN_STRING && closes(l, &t) && depth-- == 0)
+      return false;
     else if (depth == 0 && t.kind == TOKEN_OTHER && token_is(l, &t, "=") &&
              last.kind == TOKEN_NAME && token_is(l, &last, name)) {
       *ret = last;

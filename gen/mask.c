@@ -6,8 +6,8 @@
 #include <string.h>
 
 const char *weight_name(enum weight_kind kind) {
-  static const char *const names[] = {"decay",  "fenwick", "toeplitz", "bidirectional", "window",
-                                      "block",  "first",   "|",        "&",             "~"};
+  static const char *const names[] = {
+      "decay", "fenwick", "toeplitz", "bidirectional", "window", "block", "first", "|", "&", "~"};
   return names[kind];
 }
 
@@ -37,7 +37,8 @@ const struct draft_mask *mask_decay(struct front *f, const struct draft_factor *
     return NULL;
   }
   if (d->factor.kind == FACTOR_GENERAL) {
-    diag_error(&f->diag, factor_word(d), "a matrix is not an elementwise mask (M[t,s] is one number)");
+    diag_error(&f->diag, factor_word(d),
+               "a matrix is not an elementwise mask (M[t,s] is one number)");
     diag_note(&f->diag, "it belongs in the transition");
     return NULL;
   }
@@ -84,7 +85,8 @@ static bool is_yesno(const struct draft_mask *m) {
 const struct draft_mask *mask_logic(struct front *f, enum weight_kind kind,
                                     const struct draft_mask *a, const struct draft_mask *b) {
   if (!is_yesno(a) || (b && !is_yesno(b))) {
-    diag_error(&f->diag, weight_name(kind), "'%s' joins yes/no masks, not weights", weight_name(kind));
+    diag_error(&f->diag, weight_name(kind), "'%s' joins yes/no masks, not weights",
+               weight_name(kind));
     diag_note(&f->diag, "window(n), block(n) and first(n) are yes/no masks; '*' joins weights");
     return NULL;
   }

@@ -83,9 +83,12 @@ static void take_out_of_memory(struct loader *ld) {
 static void take_error(struct loader *ld, lua_State *L, int status) {
   if (ld->front.diag.message) return;
   if (status == LUA_ERRMEM && ld->heap.exhausted) longjmp(ld->out_of_memory, 1);
-  if (status == LUA_ERRMEM) take_out_of_memory(ld);
-  else if (lua_type(L, -1) == LUA_TSTRING) take_message(ld, lua_tostring(L, -1));
-  else diag_error(&ld->front.diag, NULL, "the spec failed");
+  if (status == LUA_ERRMEM)
+    take_out_of_memory(ld);
+  else if (lua_type(L, -1) == LUA_TSTRING)
+    take_message(ld, lua_tostring(L, -1));
+  else
+    diag_error(&ld->front.diag, NULL, "the spec failed");
   if (ld->front.diag.line == 0) ld->front.diag.line = ld->line;
 }
 
@@ -97,8 +100,10 @@ static void no_variant(lua_State *L, struct loader *ld) {
   d->line = ld->variant ? ld->variant->line : 0;
   if (!ld->variant) /* the last line that has something in it */
     for (size_t i = 0, line = 1; i < ld->front.len; i++) {
-      if (ld->front.text[i] == '\n') line++;
-      else if (!strchr(" \t\r", ld->front.text[i])) d->line = (int)line;
+      if (ld->front.text[i] == '\n')
+        line++;
+      else if (!strchr(" \t\r", ld->front.text[i]))
+        d->line = (int)line;
     }
   spec_raise(L);
 }

@@ -1,157 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * spec_table.c - the functions of the language that take a table: input, param, option, variant.
- *
- * Lua walks a table in an order that changes from run to run, so that a table with several wrong
- * keys is blamed for the first in the alphabet.
+ * spec_table.c - variant { ... }: reads the table of fields, and those of its branches, into a
+ * draft.
  */
 #include "spec_lua.h"
 
-#include <math.h>
 #include <string.h>
-
-/* ---- keys ---- */
 
 static bool in_list(const char *s, const char *const *list) {
   for (; *list; list++)
     if (strcmp(s, *list) == 0) return true;
   return false;
-}
-
-/* A key of the table at index that is neither in names nor a whole number from 1 to the length (or
- * to 0 where the table is no list); NULL: none. Another type of key comes back as its text. */
-static const char *find_unknown(lua_State *L, int index, const char *const *names, bool list) {
-  struct loader *ld = *(struct loader **)lua_getextraspace(L);
-  struct arena *a = ld->front.arena;
-  const lua_Integer n = list ? (lua_Integer)lua_rawlen(L, index) : 0;
-  const char *worst = NULL;
-  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
-    const char *key = NULL;
-    if (lua_type(L, -2) == LUA_TSTRING) {
-      key = lua_tostring(L, -2);
-      if (in_list(key, names)) continue;
-    } else if (lua_isinteger(L, -2)) {
-      const lua_Integer i = lua_tointeger(L, -2);
-      if (i >= 1 && i <= n) continue;
-      key = arena_printf(a, "[%lld]", (long long)i);
-    } else {
-      key = arena_printf(a, "[%s]", spec_kind(L, -2));
-    }
-    if (!worst || strcmp(key, worst) < 0) worst = key;
-  }
-  return worst ? arena_strdup(a, worst) : NULL;
-}
-
-/* 'key', safe to print. */
-static const char *show_key(struct loader *ld, const char *key) {
-  const char *quoted = diag_quote(ld->front.arena, key, strlen(key));
-  const size_t n = strlen(quoted);
-  if (quoted[n - 1] != '"') return quoted;
-  return arena_printf(ld->front.arena, "'%.*s'", (int)n - 2, quoted + 1);
-}
-
-/* ---- input and param ---- */
-
-static const char *const contract_keys[] = {"min", "max", NULL};
-
-static int leaf_failed(lua_State *L, struct loader *ld, const struct leaf *l, const char *what) {
-  struct diag *d = &ld->front.diag;
-  const char *kind = l->param ? "param" : "input";
-  const char *word = l->name ? arena_printf(ld->front.arena, "\"%s\"", l->name) : kind;
-  diag_error(d, word, "%s%s%s%s: %s", kind, l->name ? " \"" : "",
-             l->name ? l->name : "", l->name ? "\"" : "", what);
-  diag_note(d, "%s \"g\", or %s { \"g\", dk, max = 0 }", kind, kind);
-  return spec_raise(L);
-}
-
-/* The name, a string at index. */
-static const char *read_name(lua_State *L, struct loader *ld, const char *what, int index) {
-  size_t len = 0;
-  const char *s = lua_tolstring(L, index, &len);
-  const char *name = front_identifier(&ld->front, what, s, len);
-  if (!name) spec_raise(L);
-  return name;
-}
-
-static void read_axis(lua_State *L, struct loader *ld, struct leaf *l, int index) {
-  const struct value *v = spec_value(L, index);
-  const struct expr *e = v && v->kind == VALUE_EXPR ? v->p : NULL;
-  const bool width = e && e->op == OP_SYMBOL && (e->symbol == SYM_DK || e->symbol == SYM_DV);
-  if (v && v->kind == VALUE_STEP) {
-    l->step = true;
-  } else if (width || (v && v->kind == VALUE_AXIS)) {
-    const enum axis axis = !width ? v->axis : e->symbol == SYM_DK ? AXIS_DK : AXIS_DV;
-    if (l->axis)
-      leaf_failed(L, ld, l,
-                  arena_printf(ld->front.arena, "two channel axes, %s and %s", axis_name(l->axis),
-                               axis_name(axis)));
-    l->axis = axis;
-  } else {
-    leaf_failed(L, ld, l,
-                arena_printf(ld->front.arena, "an axis is dk, dv, levels, taps or step; got %s",
-                             spec_kind(L, index)));
-  }
-}
-
-static double read_bound(lua_State *L, struct loader *ld, const struct leaf *l, const char *key,
-                         double none) {
-  const int type = lua_getfield(L, 1, key);
-  double x = none;
-  if (type == LUA_TNUMBER) x = lua_tonumber(L, -1);
-  else if (type != LUA_TNIL)
-    leaf_failed(L, ld, l, arena_printf(ld->front.arena, "%s is a number; got %s", key,
-                                       spec_kind(L, -1)));
-  lua_pop(L, 1);
-  return x;
-}
-
-static void read_leaf_table(lua_State *L, struct loader *ld, struct leaf *l) {
-  if (lua_rawgeti(L, 1, 1) != LUA_TSTRING) leaf_failed(L, ld, l, "its first part is a name");
-  l->name = read_name(L, ld, l->param ? "param" : "input", -1);
-  lua_pop(L, 1);
-  const char *unknown = find_unknown(L, 1, contract_keys, true);
-  if (unknown)
-    leaf_failed(L, ld, l, arena_printf(ld->front.arena, "unknown key %s; it has min and max",
-                                       show_key(ld, unknown)));
-  const lua_Integer n = (lua_Integer)lua_rawlen(L, 1);
-  for (lua_Integer i = 2; i <= n; i++) {
-    lua_rawgeti(L, 1, i);
-    read_axis(L, ld, l, -1);
-    lua_pop(L, 1);
-  }
-  l->min = read_bound(L, ld, l, "min", -INFINITY);
-  l->max = read_bound(L, ld, l, "max", INFINITY);
-}
-
-static int make_leaf(lua_State *L, bool param) {
-  struct loader *ld = spec_enter(L);
-  struct leaf l = {.param = param, .min = -INFINITY, .max = INFINITY};
-  const int type = lua_type(L, 1);
-  if (lua_gettop(L) > 1) return leaf_failed(L, ld, &l, "several parts stand in braces");
-  if (type == LUA_TSTRING) l.name = read_name(L, ld, param ? "param" : "input", 1);
-  else if (type == LUA_TTABLE) read_leaf_table(L, ld, &l);
-  else return leaf_failed(L, ld, &l, arena_printf(ld->front.arena, "its name is a string; got %s",
-                                                  spec_kind(L, 1)));
-  spec_push(L, VALUE_EXPR, front_leaf(&ld->front, &l));
-  return 1;
-}
-
-int spec_input(lua_State *L) { return make_leaf(L, false); }
-
-int spec_param(lua_State *L) { return make_leaf(L, true); }
-
-int spec_option(lua_State *L) {
-  static const char *const no_keys[] = {NULL};
-  struct loader *ld = spec_enter(L);
-  const bool table = lua_gettop(L) == 1 && lua_type(L, 1) == LUA_TTABLE;
-  if (!table || lua_rawlen(L, 1) != 2 || find_unknown(L, 1, no_keys, true) ||
-      lua_rawgeti(L, 1, 1) != LUA_TSTRING || lua_rawgeti(L, 1, 2) != LUA_TNUMBER) {
-    diag_error(&ld->front.diag, "option", "option takes a name and its default");
-    diag_note(&ld->front.diag, "option { \"window\", 512 }");
-    return spec_raise(L);
-  }
-  const char *name = read_name(L, ld, "option", -2);
-  spec_push(L, VALUE_EXPR, front_option(&ld->front, name, lua_tonumber(L, -1)));
-  return 1;
 }
 
 /* ---- variant: fields ---- */
@@ -162,8 +20,8 @@ struct reader {
   int branch; /* being read, from 1; 0: the variant itself */
 };
 
-static void field_failed(lua_State *L, const struct reader *r, enum field field, const char *message,
-                         const char *note) {
+static void field_failed(lua_State *L, const struct reader *r, enum field field,
+                         const char *message, const char *note) {
   struct diag *d = &r->ld->front.diag;
   diag_error(d, "variant", "%s: %s", field_names[field], message);
   if (note) diag_note(d, "%s", note);
@@ -202,7 +60,8 @@ static const struct expr *read_expr(lua_State *L, const struct reader *r, int ta
   }
   if (!e)
     field_failed(L, r, field,
-                 arena_printf(a, "expected a number or an expression, got %s", spec_kind(L, -1)), NULL);
+                 arena_printf(a, "expected a number or an expression, got %s", spec_kind(L, -1)),
+                 NULL);
   lua_pop(L, 1);
   return e;
 }
@@ -212,12 +71,14 @@ static const char *read_string(lua_State *L, const struct reader *r, int table, 
   if (!get_field(L, table, field)) return NULL;
   size_t len = 0;
   if (lua_type(L, -1) != LUA_TSTRING)
-    field_failed(L, r, field, arena_printf(r->ld->front.arena, "expected a string, got %s",
-                                           spec_kind(L, -1)), NULL);
+    field_failed(L, r, field,
+                 arena_printf(r->ld->front.arena, "expected a string, got %s", spec_kind(L, -1)),
+                 NULL);
   const char *s = lua_tolstring(L, -1, &len);
   char *copy = arena_alloc(r->ld->front.arena, len + 1);
   memcpy(copy, s, len);
-  if (ret_len) *ret_len = len;
+  if (ret_len)
+    *ret_len = len;
   else
     for (size_t i = 0; i < len; i++)
       if (copy[i] == 0) copy[i] = '?';
@@ -231,7 +92,8 @@ static const struct draft_factor *read_factor(lua_State *L, const struct reader 
   struct arena *a = r->ld->front.arena;
   const struct value *v = spec_value(L, -1);
   if (v && v->kind == VALUE_FACTOR) return v->p;
-  field_failed(L, r, FIELD_TRANSITION, arena_printf(a, "[%d] is %s, not a factor", i, spec_kind(L, -1)),
+  field_failed(L, r, FIELD_TRANSITION,
+               arena_printf(a, "[%d] is %s, not a factor", i, spec_kind(L, -1)),
                v && v->kind == VALUE_MASK
                    ? "a mask belongs in mask; factors do not commute, so they stand in a list"
                    : "a factor is decay(w), delta(beta), identity - outer(b, a)");
@@ -248,18 +110,21 @@ static void read_transition(lua_State *L, const struct reader *r, int table,
   if (v && v->kind == VALUE_FACTOR) { /* one factor needs no list */
     b->factors[b->nfactors++] = v->p;
   } else if (lua_type(L, -1) != LUA_TTABLE) {
-    field_failed(L, r, FIELD_TRANSITION, arena_printf(r->ld->front.arena, "expected a list, got %s",
-                                                      spec_kind(L, -1)), note);
+    field_failed(L, r, FIELD_TRANSITION,
+                 arena_printf(r->ld->front.arena, "expected a list, got %s", spec_kind(L, -1)),
+                 note);
   } else {
     const int list = lua_gettop(L);
-    const char *unknown = find_unknown(L, list, no_keys, true);
+    const char *unknown = spec_unknown_key(L, list, no_keys, true);
     const lua_Integer n = (lua_Integer)lua_rawlen(L, list);
     if (unknown)
-      field_failed(L, r, FIELD_TRANSITION, arena_printf(r->ld->front.arena, "unexpected key %s in a list",
-                                                        show_key(r->ld, unknown)), note);
+      field_failed(L, r, FIELD_TRANSITION,
+                   arena_printf(r->ld->front.arena, "unexpected key %s in a list",
+                                spec_show_key(r->ld, unknown)),
+                   note);
     if (n > MAX_FACTORS)
-      field_failed(L, r, FIELD_TRANSITION, arena_printf(r->ld->front.arena, "more than %d factors",
-                                                        MAX_FACTORS), NULL);
+      field_failed(L, r, FIELD_TRANSITION,
+                   arena_printf(r->ld->front.arena, "more than %d factors", MAX_FACTORS), NULL);
     for (int i = 1; i <= (int)n; i++) {
       lua_rawgeti(L, list, i);
       b->factors[b->nfactors++] = read_factor(L, r, i);
@@ -281,8 +146,8 @@ static void read_mask(lua_State *L, const struct reader *r, int table, struct dr
       spec_raise(L);
     }
   } else {
-    field_failed(L, r, FIELD_MASK, arena_printf(r->ld->front.arena, "expected a mask, got %s",
-                                                spec_kind(L, -1)),
+    field_failed(L, r, FIELD_MASK,
+                 arena_printf(r->ld->front.arena, "expected a mask, got %s", spec_kind(L, -1)),
                  "decay(a), fenwick(lambda), window(n), ... joined by '*'");
   }
   lua_pop(L, 1);
@@ -310,14 +175,15 @@ static void check_fields(lua_State *L, const struct reader *r, int table) {
   for (int i = 0; i < FIELD_COUNT; i++)
     if (!r->branch || field_in_branch((enum field)i)) names[n++] = field_names[i];
   names[n] = NULL;
-  const char *unknown = find_unknown(L, table, names, false);
+  const char *unknown = spec_unknown_key(L, table, names, false);
   if (!unknown) return;
   const char *near = diag_nearest(unknown, names);
   if (unknown[0] == '[')
     diag_error(d, "variant", "a field has a name; %s has none", unknown);
   else if (r->branch && in_list(unknown, field_names))
     diag_error(d, "variant", "'%s' belongs to the variant, not to a branch", unknown);
-  else diag_error(d, "variant", "unknown field %s", show_key(r->ld, unknown));
+  else
+    diag_error(d, "variant", "unknown field %s", spec_show_key(r->ld, unknown));
   if (near && unknown[0] != '[') {
     diag_note(d, "did you mean '%s'?", near);
   } else {
@@ -337,21 +203,23 @@ static void read_branches(lua_State *L, struct reader *r) {
   static const char *const no_keys[] = {NULL};
   struct draft *d = r->draft;
   const struct draft_branch shared = d->branches[0];
-  if (lua_type(L, -1) != LUA_TTABLE || find_unknown(L, lua_gettop(L), no_keys, true))
+  if (lua_type(L, -1) != LUA_TTABLE || spec_unknown_key(L, lua_gettop(L), no_keys, true))
     field_failed(L, r, FIELD_BRANCHES, "expected a list of tables",
                  "branches = { { score = ... }, { score = ... } }");
   const lua_Integer n = (lua_Integer)lua_rawlen(L, -1);
   if (n < 1 || n > MAX_BRANCHES)
-    field_failed(L, r, FIELD_BRANCHES, arena_printf(r->ld->front.arena, "1 to %d branches",
-                                                    MAX_BRANCHES), NULL);
+    field_failed(L, r, FIELD_BRANCHES,
+                 arena_printf(r->ld->front.arena, "1 to %d branches", MAX_BRANCHES), NULL);
   d->branched = true;
   d->nbranches = (int)n;
   for (int i = 0; i < d->nbranches; i++) {
     d->branches[i] = shared;
     lua_rawgeti(L, -1, i + 1);
     if (lua_type(L, -1) != LUA_TTABLE)
-      field_failed(L, r, FIELD_BRANCHES, arena_printf(r->ld->front.arena, "[%d] is %s, not a table", i + 1,
-                                                      spec_kind(L, -1)), NULL);
+      field_failed(
+          L, r, FIELD_BRANCHES,
+          arena_printf(r->ld->front.arena, "[%d] is %s, not a table", i + 1, spec_kind(L, -1)),
+          NULL);
     r->branch = i + 1;
     check_fields(L, r, lua_gettop(L));
     read_branch(L, r, lua_gettop(L), &d->branches[i]);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * spec_value.c - the vocabulary of a spec: its values, functions and operators, as Lua sees them.
+ * spec_value.c - the vocabulary of a spec: its values, names and functions, as Lua sees them.
  *
- * A value is a userdata that wraps a pointer into the arena. All share one metatable, whose
- * operators look at the kinds of both sides. There is no library, not even string's: the only C
- * functions that a spec can reach are the ones below.
+ * A value is a userdata that wraps a pointer into the arena; all share one metatable. There is no
+ * library, not even string's: the only C functions that a spec can reach are the ones below, those
+ * of spec_table.c and the operators of spec_operator.c.
  */
 #include "spec_lua.h"
 
@@ -43,7 +43,7 @@ void spec_push(lua_State *L, enum value_kind kind, const void *p) {
   push_value(L, (struct value){.kind = kind, .p = p});
 }
 
-static int give(lua_State *L, enum value_kind kind, const void *p) {
+int spec_give(lua_State *L, enum value_kind kind, const void *p) {
   spec_push(L, kind, p);
   return 1;
 }
@@ -76,9 +76,11 @@ const struct expr *spec_expr(lua_State *L, int index, const char *what) {
   const struct value *v = spec_value(L, index);
   const struct expr *e = NULL;
   if (v && v->kind == VALUE_EXPR) return v->p;
-  if (lua_type(L, index) == LUA_TNUMBER) e = expr_const(&ld->front.exprs, lua_tonumber(L, index));
-  else diag_error(d, what, "%s: expected a number or an expression, got %s", what,
-                  spec_kind(L, index));
+  if (lua_type(L, index) == LUA_TNUMBER)
+    e = expr_const(&ld->front.exprs, lua_tonumber(L, index));
+  else
+    diag_error(d, what, "%s: expected a number or an expression, got %s", what,
+               spec_kind(L, index));
   if (!e && lua_type(L, index) == LUA_TSTRING)
     diag_note(d, "an array of the caller is input \"name\", or param \"name\"");
   if (!e && !d->word) d->word = what;
@@ -90,34 +92,32 @@ static void check_arguments(lua_State *L, const char *what, int least, int most)
   struct loader *ld = spec_enter(L);
   const int n = lua_gettop(L);
   if (n >= least && n <= most) return;
-  diag_error(&ld->front.diag, what, "%s takes %d argument%s; got %d", what, n < least ? least : most,
-             (n < least ? least : most) == 1 ? "" : "s", n);
+  diag_error(&ld->front.diag, what, "%s takes %d argument%s; got %d", what,
+             n < least ? least : most, (n < least ? least : most) == 1 ? "" : "s", n);
   spec_raise(L);
 }
 
 /* ---- functions of expressions; upvalue 1 is the operation ---- */
 
-static enum op upvalue_op(lua_State *L) { return (enum op)lua_tointeger(L, lua_upvalueindex(1)); }
-
 static int call_unary(lua_State *L) {
-  const enum op op = upvalue_op(L);
+  const enum op op = (enum op)lua_tointeger(L, lua_upvalueindex(1));
   struct loader *ld = spec_enter(L);
   check_arguments(L, op_name(op), 1, 1);
-  return give(L, VALUE_EXPR, expr_unary(&ld->front.exprs, op, spec_expr(L, 1, op_name(op))));
+  return spec_give(L, VALUE_EXPR, expr_unary(&ld->front.exprs, op, spec_expr(L, 1, op_name(op))));
 }
 
 static int call_nary(lua_State *L) {
-  const enum op op = upvalue_op(L);
+  const enum op op = (enum op)lua_tointeger(L, lua_upvalueindex(1));
   struct loader *ld = spec_enter(L);
   check_arguments(L, op_name(op), 2, 200);
   const struct expr *e = spec_expr(L, 1, op_name(op));
   for (int i = 2; i <= lua_gettop(L) && e; i++)
     e = expr_binary(&ld->front.exprs, op, e, spec_expr(L, i, op_name(op)));
-  return give(L, VALUE_EXPR, e);
+  return spec_give(L, VALUE_EXPR, e);
 }
 
 static int call_row(lua_State *L) {
-  const enum op op = upvalue_op(L);
+  const enum op op = (enum op)lua_tointeger(L, lua_upvalueindex(1));
   const bool norm = op == OP_L2NORM || op == OP_RMSNORM;
   struct loader *ld = spec_enter(L);
   double eps = 0;
@@ -130,7 +130,8 @@ static int call_row(lua_State *L) {
       return spec_raise(L);
     }
   }
-  return give(L, VALUE_EXPR, expr_row(&ld->front.exprs, op, spec_expr(L, 1, op_name(op)), eps));
+  return spec_give(L, VALUE_EXPR,
+                   expr_row(&ld->front.exprs, op, spec_expr(L, 1, op_name(op)), eps));
 }
 
 /* ---- functions of the transition and the mask ---- */
@@ -138,32 +139,37 @@ static int call_row(lua_State *L) {
 static int call_decay(lua_State *L) {
   struct loader *ld = spec_enter(L);
   check_arguments(L, "decay", 1, 1);
-  return give(L, VALUE_FACTOR, factor_decay(&ld->front, spec_expr(L, 1, "decay")));
+  return spec_give(L, VALUE_FACTOR, factor_decay(&ld->front, spec_expr(L, 1, "decay")));
 }
 
 static int call_delta(lua_State *L) {
   struct loader *ld = spec_enter(L);
+  if (lua_gettop(L) == 2 && lua_type(L, 2) == LUA_TTABLE) {
+    diag_error(&ld->front.diag, "every",
+               "'every' is part of the language, but not of this version yet");
+    return spec_raise(L);
+  }
   check_arguments(L, "delta", 1, 1);
-  return give(L, VALUE_FACTOR, factor_delta(&ld->front, spec_expr(L, 1, "delta")));
+  return spec_give(L, VALUE_FACTOR, factor_delta(&ld->front, spec_expr(L, 1, "delta")));
 }
 
 static int call_outer(lua_State *L) {
   struct loader *ld = spec_enter(L);
   check_arguments(L, "outer", 2, 2);
   const struct expr *b = spec_expr(L, 1, "outer"), *a = spec_expr(L, 2, "outer");
-  return give(L, VALUE_FACTOR, factor_outer(&ld->front, b, a));
+  return spec_give(L, VALUE_FACTOR, factor_outer(&ld->front, b, a));
 }
 
 static int call_fenwick(lua_State *L) {
   struct loader *ld = spec_enter(L);
   check_arguments(L, "fenwick", 1, 1);
-  return give(L, VALUE_MASK, mask_fenwick(&ld->front, spec_expr(L, 1, "fenwick")));
+  return spec_give(L, VALUE_MASK, mask_fenwick(&ld->front, spec_expr(L, 1, "fenwick")));
 }
 
 static int call_toeplitz(lua_State *L) {
   struct loader *ld = spec_enter(L);
   check_arguments(L, "toeplitz", 1, 1);
-  return give(L, VALUE_MASK, mask_toeplitz(&ld->front, spec_expr(L, 1, "toeplitz")));
+  return spec_give(L, VALUE_MASK, mask_toeplitz(&ld->front, spec_expr(L, 1, "toeplitz")));
 }
 
 /* window, block, first; upvalue 1 is the kind */
@@ -171,149 +177,7 @@ static int call_sized(lua_State *L) {
   const enum weight_kind kind = (enum weight_kind)lua_tointeger(L, lua_upvalueindex(1));
   struct loader *ld = spec_enter(L);
   check_arguments(L, weight_name(kind), 1, 1);
-  return give(L, VALUE_MASK, mask_sized(&ld->front, kind, spec_expr(L, 1, weight_name(kind))));
-}
-
-/* ---- operators ---- */
-
-static const void *pointer(lua_State *L, int index, enum value_kind kind) {
-  const struct value *v = spec_value(L, index);
-  return v && v->kind == kind ? v->p : NULL;
-}
-
-static bool is_expr(lua_State *L, int index) {
-  return lua_type(L, index) == LUA_TNUMBER || pointer(L, index, VALUE_EXPR);
-}
-
-static int refuse_operands(lua_State *L, const char *op) {
-  struct loader *ld = *(struct loader **)lua_getextraspace(L);
-  struct diag *d = &ld->front.diag;
-  const bool factor = pointer(L, 1, VALUE_FACTOR) || pointer(L, 2, VALUE_FACTOR);
-  const bool mask = pointer(L, 1, VALUE_MASK) || pointer(L, 2, VALUE_MASK);
-  diag_error(d, op, "'%s' does not take %s and %s", op, spec_kind(L, 1), spec_kind(L, 2));
-  if (mask) diag_note(d, "masks are joined by '*', yes/no masks by '|', '&' and '~'");
-  else if (factor && strcmp(op, "*") == 0)
-    diag_note(d, "a scalar goes inside: decay(a * b), outer(beta * k, k)");
-  else if (factor) diag_note(d, "a factor is decay(w) or identity, plus or minus outer(b, a)");
-  return spec_raise(L);
-}
-
-/* decay(a) * decay(b) is a mask; anything with a matrix in it has an order. */
-static int multiply_factors(lua_State *L, struct loader *ld, const struct draft_factor *a,
-                            const struct draft_factor *b) {
-  struct diag *d = &ld->front.diag;
-  if (a->factor.kind != FACTOR_DECAY || b->factor.kind != FACTOR_DECAY) {
-    diag_error(d, "*", "the factors of a transition do not commute, and have no '*'");
-    diag_note(d, "list them in the order they act: transition = { decay(a), delta(b) }");
-    d->before = expr_word(b->factor.beta ? b->factor.beta : b->factor.diag);
-    return spec_raise(L);
-  }
-  const struct draft_mask *x = mask_decay(&ld->front, a), *y = mask_decay(&ld->front, b);
-  return give(L, VALUE_MASK, mask_product(&ld->front, x, y));
-}
-
-static const struct draft_mask *as_mask(lua_State *L, struct loader *ld, int index) {
-  const struct draft_factor *f = pointer(L, index, VALUE_FACTOR);
-  if (!f) return pointer(L, index, VALUE_MASK);
-  const struct draft_mask *m = mask_decay(&ld->front, f);
-  if (!m) spec_raise(L);
-  return m;
-}
-
-static int operate_binary(lua_State *L) {
-  const enum op op = upvalue_op(L);
-  struct loader *ld = spec_enter(L);
-  if (is_expr(L, 1) && is_expr(L, 2)) {
-    const struct expr *a = spec_expr(L, 1, op_name(op)), *b = spec_expr(L, 2, op_name(op));
-    return give(L, VALUE_EXPR, expr_binary(&ld->front.exprs, op, a, b));
-  }
-  const struct draft_factor *a = pointer(L, 1, VALUE_FACTOR), *b = pointer(L, 2, VALUE_FACTOR);
-  const bool mask = pointer(L, 1, VALUE_MASK) || pointer(L, 2, VALUE_MASK);
-  if (a && b && (op == OP_ADD || op == OP_SUB))
-    return give(L, VALUE_FACTOR, factor_add(&ld->front, a, b, op == OP_SUB));
-  if (a && b && op == OP_MUL) return multiply_factors(L, ld, a, b);
-  if (mask && op == OP_MUL) {
-    const struct draft_mask *x = as_mask(L, ld, 1), *y = as_mask(L, ld, 2);
-    if (x && y) return give(L, VALUE_MASK, mask_product(&ld->front, x, y));
-  }
-  return refuse_operands(L, op_name(op));
-}
-
-static int operate_minus(lua_State *L) {
-  struct loader *ld = spec_enter(L);
-  if (is_expr(L, 1)) return give(L, VALUE_EXPR, expr_unary(&ld->front.exprs, OP_NEG, spec_expr(L, 1, "-")));
-  lua_settop(L, 1);
-  diag_error(&ld->front.diag, "-", "'-' does not take %s", spec_kind(L, 1));
-  return spec_raise(L);
-}
-
-/* | & ~; upvalue 1 is the kind */
-static int operate_logic(lua_State *L) {
-  const enum weight_kind kind = (enum weight_kind)lua_tointeger(L, lua_upvalueindex(1));
-  struct loader *ld = spec_enter(L);
-  const struct draft_mask *a = pointer(L, 1, VALUE_MASK), *b = pointer(L, 2, VALUE_MASK);
-  if (kind == WEIGHT_NOT && a) return give(L, VALUE_MASK, mask_logic(&ld->front, kind, a, NULL));
-  if (a && b) return give(L, VALUE_MASK, mask_logic(&ld->front, kind, a, b));
-  diag_error(&ld->front.diag, weight_name(kind), "'%s' joins yes/no masks (window, block, first); got %s",
-             weight_name(kind), spec_kind(L, a ? 2 : 1));
-  return spec_raise(L);
-}
-
-/* What a spec cannot do with its values; upvalue 1 says it. */
-static int refuse(lua_State *L) {
-  struct loader *ld = spec_enter(L);
-  diag_error(&ld->front.diag, NULL, "%s", lua_tostring(L, lua_upvalueindex(1)));
-  diag_note(&ld->front.diag, "a spec declares; it does not compute or branch on its values");
-  return spec_raise(L);
-}
-
-static int refuse_index(lua_State *L) {
-  struct loader *ld = spec_enter(L);
-  const bool string = lua_type(L, 2) == LUA_TSTRING;
-  size_t len = 0;
-  const char *key = string ? lua_tolstring(L, 2, &len) : NULL;
-  diag_error(&ld->front.diag, NULL, "%s has no fields%s%s", spec_kind(L, 1), key ? ", and no " : "",
-             key ? diag_quote(ld->front.arena, key, len) : "");
-  return spec_raise(L);
-}
-
-static void push_metatable(lua_State *L) {
-  static const struct {
-    const char *event;
-    lua_CFunction f;
-    int upvalue;
-  } operators[] = {
-      {"__add", operate_binary, OP_ADD},   {"__sub", operate_binary, OP_SUB},
-      {"__mul", operate_binary, OP_MUL},   {"__div", operate_binary, OP_DIV},
-      {"__pow", operate_binary, OP_POW},   {"__unm", operate_minus, 0},
-      {"__bor", operate_logic, WEIGHT_OR}, {"__band", operate_logic, WEIGHT_AND},
-      {"__bnot", operate_logic, WEIGHT_NOT}};
-  static const char *const refused[][2] = {
-      {"__lt", "expressions cannot be compared"},
-      {"__le", "expressions cannot be compared"},
-      {"__eq", "expressions cannot be compared"},
-      {"__concat", "'..' joins strings, and expressions are none; concat(a, b) joins vectors"},
-      {"__len", "'#': the length of an axis is not known to a spec; dk and dv are numbers"},
-      {"__mod", "'%' is no operation of a spec"},
-      {"__idiv", "'//' is no operation of a spec"},
-      {"__shl", "'<<' is no operation of a spec"},
-      {"__shr", "'>>' is no operation of a spec"},
-      {"__bxor", "'~' between two values is no operation of a spec"},
-      {"__call", "this is no function; is an operator missing?"},
-      {"__newindex", "a value of a spec cannot be changed"}};
-  lua_createtable(L, 0, 24);
-  for (size_t i = 0; i < sizeof operators / sizeof *operators; i++) {
-    lua_pushinteger(L, operators[i].upvalue);
-    lua_pushcclosure(L, operators[i].f, 1);
-    lua_setfield(L, -2, operators[i].event);
-  }
-  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
-    lua_pushstring(L, refused[i][1]);
-    lua_pushcclosure(L, refuse, 1);
-    lua_setfield(L, -2, refused[i][0]);
-  }
-  lua_pushcfunction(L, refuse_index);
-  lua_setfield(L, -2, "__index");
+  return spec_give(L, VALUE_MASK, mask_sized(&ld->front, kind, spec_expr(L, 1, weight_name(kind))));
 }
 
 /* ---- names ---- */
@@ -322,36 +186,53 @@ static const struct {
   const char *name;
   lua_CFunction f;
   int upvalue;
-} functions[] = {
-    {"exp", call_unary, OP_EXP},           {"log", call_unary, OP_LOG},
-    {"sqrt", call_unary, OP_SQRT},         {"abs", call_unary, OP_ABS},
-    {"sigmoid", call_unary, OP_SIGMOID},   {"softplus", call_unary, OP_SOFTPLUS},
-    {"silu", call_unary, OP_SILU},         {"tanh", call_unary, OP_TANH},
-    {"relu", call_unary, OP_RELU},         {"elu", call_unary, OP_ELU},
-    {"sin", call_unary, OP_SIN},           {"cos", call_unary, OP_COS},
-    {"max", call_nary, OP_MAX},            {"min", call_nary, OP_MIN},
-    {"concat", call_nary, OP_CONCAT},      {"sum", call_row, OP_SUM},
-    {"l2norm", call_row, OP_L2NORM},       {"rmsnorm", call_row, OP_RMSNORM},
-    {"softmax", call_row, OP_SOFTMAX},     {"decay", call_decay, 0},
-    {"delta", call_delta, 0},              {"outer", call_outer, 0},
-    {"fenwick", call_fenwick, 0},          {"toeplitz", call_toeplitz, 0},
-    {"window", call_sized, WEIGHT_WINDOW}, {"block", call_sized, WEIGHT_BLOCK},
-    {"first", call_sized, WEIGHT_FIRST},   {"input", spec_input, 0},
-    {"param", spec_param, 0},              {"option", spec_option, 0},
-    {"variant", spec_variant, 0}};
+} functions[] = {{"exp", call_unary, OP_EXP},
+                 {"log", call_unary, OP_LOG},
+                 {"sqrt", call_unary, OP_SQRT},
+                 {"abs", call_unary, OP_ABS},
+                 {"sigmoid", call_unary, OP_SIGMOID},
+                 {"softplus", call_unary, OP_SOFTPLUS},
+                 {"silu", call_unary, OP_SILU},
+                 {"tanh", call_unary, OP_TANH},
+                 {"relu", call_unary, OP_RELU},
+                 {"elu", call_unary, OP_ELU},
+                 {"sin", call_unary, OP_SIN},
+                 {"cos", call_unary, OP_COS},
+                 {"max", call_nary, OP_MAX},
+                 {"min", call_nary, OP_MIN},
+                 {"concat", call_nary, OP_CONCAT},
+                 {"sum", call_row, OP_SUM},
+                 {"l2norm", call_row, OP_L2NORM},
+                 {"rmsnorm", call_row, OP_RMSNORM},
+                 {"softmax", call_row, OP_SOFTMAX},
+                 {"decay", call_decay, 0},
+                 {"delta", call_delta, 0},
+                 {"outer", call_outer, 0},
+                 {"fenwick", call_fenwick, 0},
+                 {"toeplitz", call_toeplitz, 0},
+                 {"window", call_sized, WEIGHT_WINDOW},
+                 {"block", call_sized, WEIGHT_BLOCK},
+                 {"first", call_sized, WEIGHT_FIRST},
+                 {"input", spec_input, 0},
+                 {"param", spec_param, 0},
+                 {"option", spec_option, 0},
+                 {"variant", spec_variant, 0}};
 enum { NFUNCTIONS = sizeof functions / sizeof *functions };
 
-static const char *const other_names[] = {"identity", "bidirectional", "ones", "head", "heads",
-                                          "dk", "dv", "qk", "rowsum", "o", "levels", "taps",
-                                          "step", NULL};
+static const char *const other_names[] = {
+    "identity", "bidirectional", "ones", "head",   "heads", "dk",   "dv",
+    "qk",       "rowsum",        "o",    "levels", "taps",  "step", NULL};
 
 static const char *const later_names[] = {"rotate", "prev", "scan", "pos", "every", NULL};
 
 static const char *const library_names[] = {
-    "_G", "assert", "collectgarbage", "coroutine", "debug", "dofile", "error", "getmetatable", "io",
-    "ipairs", "load", "math", "next", "os", "pairs", "pcall", "print", "rawequal", "rawget", "rawlen",
-    "rawset", "require", "select", "setmetatable", "string", "table", "tonumber", "tostring", "type",
-    "xpcall", NULL};
+    "_G",     "assert",   "collectgarbage", "coroutine",    "debug",
+    "dofile", "error",    "getmetatable",   "io",           "ipairs",
+    "load",   "math",     "next",           "os",           "pairs",
+    "pcall",  "print",    "rawequal",       "rawget",       "rawlen",
+    "rawset", "require",  "select",         "setmetatable", "string",
+    "table",  "tonumber", "tostring",       "type",         "xpcall",
+    NULL};
 
 static bool in_list(const char *s, const char *const *list) {
   for (; *list; list++)
@@ -394,8 +275,10 @@ static int unknown_name(lua_State *L) {
   const bool plain = raw && strlen(shown) == strlen(raw) + 2;
   if (raw && in_list(raw, library_names))
     diag_note(d, "a spec declares; Lua's libraries are not there");
-  else if (near) diag_note(d, "did you mean '%s'?", near);
-  else if (plain) diag_note(d, "an array of the caller is input \"%s\", or param \"%s\"", raw, raw);
+  else if (near)
+    diag_note(d, "did you mean '%s'?", near);
+  else if (plain)
+    diag_note(d, "an array of the caller is input \"%s\", or param \"%s\"", raw, raw);
   return spec_raise(L);
 }
 
@@ -410,7 +293,7 @@ static int refuse_global(lua_State *L) {
 /* ---- the environment ---- */
 
 static void set_symbols(lua_State *L, struct loader *ld) {
-  static const enum symbol symbols[] = {SYM_HEAD, SYM_HEADS, SYM_DK,  SYM_DV,
+  static const enum symbol symbols[] = {SYM_HEAD, SYM_HEADS,  SYM_DK, SYM_DV,
                                         SYM_QK,   SYM_ROWSUM, SYM_O};
   for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
     spec_push(L, VALUE_EXPR, expr_symbol(&ld->front.exprs, symbols[i]));
@@ -440,7 +323,7 @@ static void set_functions(lua_State *L) {
 
 void spec_push_environment(lua_State *L) {
   struct loader *ld = *(struct loader **)lua_getextraspace(L);
-  push_metatable(L);
+  spec_push_metatable(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &metatable_key);
   lua_newtable(L); /* the globals stay empty, so that every assignment is seen */
   lua_createtable(L, 0, 2);

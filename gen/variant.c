@@ -12,9 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *const field_names[] = {"name",   "about",      "q",      "k",    "v",     "scale",
-                                   "transition", "mask",   "score",  "normaliser", "output",
-                                   "read",   "steps",      "branches", NULL};
+const char *const field_names[] = {"name",   "about",      "q",     "k",        "v",
+                                   "scale",  "transition", "mask",  "score",    "normaliser",
+                                   "output", "read",       "steps", "branches", NULL};
 
 bool field_in_branch(enum field field) {
   return field >= FIELD_Q && field != FIELD_NORMALISER && field != FIELD_OUTPUT &&
@@ -56,7 +56,8 @@ bool check_symbols(struct checker *k, const struct expr *e, enum field field, co
     return false;
   }
   if (e->step && !k->draft->steps) {
-    check_failed(k, field, "%s: %s varies over step, but the variant has no steps", word, text(k, e));
+    check_failed(k, field, "%s: %s varies over step, but the variant has no steps", word,
+                 text(k, e));
     diag_note(&k->front->diag, "say steps = n, or leave step out");
     return false;
   }
@@ -73,8 +74,8 @@ static const struct expr *default_role(struct checker *k, enum field field, enum
     const struct leaf *l = f->leaves[i];
     if (strcmp(l->name, name) != 0) continue;
     if (!l->param && l->axis == axis && !l->step) return expr_leaf(&f->exprs, l);
-    check_failed(k, field, "%s is left out, so it is input { \"%s\", %s }; but line %d has %s", name,
-                 name, axis_name(axis), l->line, leaf_text(f->arena, l, NULL));
+    check_failed(k, field, "%s is left out, so it is input { \"%s\", %s }; but line %d has %s",
+                 name, name, axis_name(axis), l->line, leaf_text(f->arena, l, NULL));
     return NULL;
   }
   const struct leaf l = {.name = name, .axis = axis, .min = -INFINITY, .max = INFINITY};
@@ -113,7 +114,8 @@ static bool check_scale(struct checker *k, const struct draft_branch *d, struct 
   b->scale = d->scale ? d->scale : expr_const(&k->front->exprs, 1);
   if (!check_symbols(k, b->scale, FIELD_SCALE, "scale")) return false;
   if (!b->scale->axis && !b->scale->token) return true;
-  check_failed(k, FIELD_SCALE, "scale is one number for the whole op; %s is not", text(k, b->scale));
+  check_failed(k, FIELD_SCALE, "scale is one number for the whole op; %s is not",
+               text(k, b->scale));
   diag_note(&k->front->diag, "a factor of one token belongs into q");
   return false;
 }
@@ -122,7 +124,8 @@ static bool check_score(struct checker *k, const struct draft_branch *d, struct 
   b->score = d->score ? d->score : expr_symbol(&k->front->exprs, SYM_QK);
   if (!check_symbols(k, b->score, FIELD_SCORE, "score")) return false;
   if (b->score->axis || expr_uses_input(b->score)) {
-    check_failed(k, FIELD_SCORE, "score is a function of qk, the product of a pair of tokens; %s is not",
+    check_failed(k, FIELD_SCORE,
+                 "score is a function of qk, the product of a pair of tokens; %s is not",
                  text(k, b->score));
     diag_note(&k->front->diag, "a factor of one token belongs into q, k or v");
     return false;
@@ -158,14 +161,17 @@ static bool check_write_gate(struct checker *k, struct branch *b) {
   if (expr_split_exp(c, b->v, &log, &rest)) {
     if (!v->normaliser)
       return check_failed(k, FIELD_V, "v grows like exp(%s), which is unbounded", text(k, log));
-    return check_failed(k, FIELD_V, "v grows like exp(%s), and rowsum does not see factors of v: put it on k",
+    return check_failed(k, FIELD_V,
+                        "v grows like exp(%s), and rowsum does not see factors of v: put it on k",
                         text(k, log));
   }
   if (!expr_split_exp(c, b->k, &log, &rest)) return true;
   if (!v->normaliser) {
-    check_failed(k, FIELD_K, "k grows like exp(%s), which is unbounded, and no normaliser cancels it",
+    check_failed(k, FIELD_K,
+                 "k grows like exp(%s), which is unbounded, and no normaliser cancels it",
                  text(k, log));
-    diag_note(&k->front->diag, "normaliser = max(abs(rowsum), 1), or a gate in [0,1]: sigmoid(...)");
+    diag_note(&k->front->diag,
+              "normaliser = max(abs(rowsum), 1), or a gate in [0,1]: sigmoid(...)");
     return false;
   }
   if (!expr_homogeneous(v->normaliser)) {
@@ -176,8 +182,10 @@ static bool check_write_gate(struct checker *k, struct branch *b) {
     return false;
   }
   if (!b->linear && b->degree != 0)
-    return check_failed(k, FIELD_SCORE, "k grows like exp(%s) inside the score %s, where no running maximum cancels it",
-                        text(k, log), text(k, b->score));
+    return check_failed(
+        k, FIELD_SCORE,
+        "k grows like exp(%s) inside the score %s, where no running maximum cancels it",
+        text(k, log), text(k, b->score));
   b->log_write = log;
   b->k_rest = rest;
   return true;
@@ -202,13 +210,14 @@ static bool check_normaliser(struct checker *k) {
     return false;
   }
   if (n->axis || n->step)
-    return check_failed(k, FIELD_NORMALISER, "normaliser is one number a token; %s is %s%s", text(k, n),
-                        shape(k, n), n->step ? " that varies over step" : "");
+    return check_failed(k, FIELD_NORMALISER, "normaliser is one number a token; %s is %s%s",
+                        text(k, n), shape(k, n), n->step ? " that varies over step" : "");
   for (int i = 0; i < k->variant->nbranches; i++)
     if (k->variant->branches[i].value_decay)
-      return check_failed(k, FIELD_NORMALISER,
-                          "a normaliser with a decay over dv is not defined: each channel of v would "
-                          "have its own row sum");
+      return check_failed(
+          k, FIELD_NORMALISER,
+          "a normaliser with a decay over dv is not defined: each channel of v would "
+          "have its own row sum");
   k->variant->normaliser = n;
   return true;
 }
@@ -218,9 +227,11 @@ static bool check_output(struct checker *k) {
   if (!o) return true;
   if (!check_symbols(k, o, FIELD_OUTPUT, "output")) return false;
   if (o->axis != AXIS_DV || o->width != 1)
-    return check_failed(k, FIELD_OUTPUT, "output is a dv-vector; %s is %s", text(k, o), shape(k, o));
+    return check_failed(k, FIELD_OUTPUT, "output is a dv-vector; %s is %s", text(k, o),
+                        shape(k, o));
   if (o->step)
-    return check_failed(k, FIELD_OUTPUT, "output is taken once a token, after its steps; %s varies over step",
+    return check_failed(k, FIELD_OUTPUT,
+                        "output is taken once a token, after its steps; %s varies over step",
                         text(k, o));
   k->variant->output = o;
   return true;
@@ -258,7 +269,9 @@ void variant_each_leaf(const struct variant *v, void (*visit)(void *data, const 
   expr_each_leaf(v->output, visit, data);
 }
 
-static void mark_used(void *data, const struct leaf *leaf) { ((bool *)data)[leaf->index] = true; }
+static void mark_used(void *data, const struct leaf *leaf) {
+  ((bool *)data)[leaf->index] = true;
+}
 
 /* The front's leaves are its own; a visitor sees them as the IR does, unchangeable. */
 static void mark_fp32(void *data, const struct leaf *leaf) {

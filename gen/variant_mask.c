@@ -19,12 +19,11 @@ static bool check_weight(struct checker *k, const struct weight *w) {
     return weight_failed(k, w, "a mask has one weight a pair of tokens, and no step",
                          "a decay that varies over step belongs in the transition");
   if (w->kind == WEIGHT_DECAY && w->expr->axis)
-    return weight_failed(
-        k, w,
-        w->expr->axis == AXIS_DK
-            ? "a decay over dk is not an elementwise mask (M[t,s] is one number)"
-            : "a decay over dv is not an elementwise mask (M[t,s] is one number)",
-        "it belongs in the transition: transition = { decay(...) }");
+    return weight_failed(k, w,
+                         w->expr->axis == AXIS_DK
+                             ? "a decay over dk is not an elementwise mask (M[t,s] is one number)"
+                             : "a decay over dv is not an elementwise mask (M[t,s] is one number)",
+                         "it belongs in the transition: transition = { decay(...) }");
   return true;
 }
 

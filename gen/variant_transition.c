@@ -39,7 +39,8 @@ static bool check_widths(struct checker *k, const struct draft_factor *d) {
   for (int i = 0; i < f->nlow; i++)
     ok = ok && fits(f->low[i].b, k->width) && fits(f->low[i].a, k->width);
   if (ok) return true;
-  if (f->right) return factor_failed(k, d, "this factor is wider than v", "v and o have dv channels");
+  if (f->right)
+    return factor_failed(k, d, "this factor is wider than v", "v and o have dv channels");
   if (k->width == 0)
     return factor_failed(k, d, "this factor varies over dk, but q and k are scalars, so dk is 1",
                          "a decay over the channels of v varies over dv");
@@ -71,9 +72,12 @@ static enum delta_kind delta_of(const struct branch *b) {
     if (kind != DELTA_PLAIN && decay_of(f->diag) == DECAY_CHANNEL) kind = DELTA_LOWRANK;
     const int terms = f->kind == FACTOR_DELTA ? 1 : f->nlow;
     if (terms == 0) continue;
-    if (kind != DELTA_PLAIN || terms > 1) kind = DELTA_LOWRANK;
-    else if (f->kind == FACTOR_DELTA) kind = DELTA_RULE;
-    else kind = expr_parallel(f->low[0].b, b->k) ? DELTA_FORM : DELTA_LOWRANK;
+    if (kind != DELTA_PLAIN || terms > 1)
+      kind = DELTA_LOWRANK;
+    else if (f->kind == FACTOR_DELTA)
+      kind = DELTA_RULE;
+    else
+      kind = expr_parallel(f->low[0].b, b->k) ? DELTA_FORM : DELTA_LOWRANK;
   }
   return kind;
 }

@@ -26,7 +26,8 @@ static void warn_delta(struct checker *k, const struct branch *b, const struct f
   const double norm = expr_norm(b->k);
   const char *why = NULL;
   struct arena *a = k->front->arena;
-  if (f->beta->lo < 0) why = arena_printf(a, "the rate %s may be negative", text(k, f->beta));
+  if (f->beta->lo < 0)
+    why = arena_printf(a, "the rate %s may be negative", text(k, f->beta));
   else if (isinf(norm))
     why = arena_printf(a, "k = %s is not known to have norm 1; l2norm(k) has", text(k, b->k));
   else if (f->beta->hi * norm * norm > 2)
@@ -78,8 +79,10 @@ static void warn_cost(struct checker *k, const struct branch *b) {
   for (int i = 0; i < b->nweights; i++)
     if (is_narrow(&b->weights[i])) return;
   const bool matrices = b->delta != DELTA_PLAIN || b->decay == DECAY_CHANNEL;
-  if (b->degree < 0) why = "is no polynomial in qk";
-  else if (b->degree > 1 && matrices) why = "does not expand under a transition over dk";
+  if (b->degree < 0)
+    why = "is no polynomial in qk";
+  else if (b->degree > 1 && matrices)
+    why = "does not expand under a transition over dk";
   if (!why) return;
   warn(k, b->score->line ? b->score->line : b->line,
        arena_printf(a, "quadratic in T, with a cache of every token for decoding: score %s %s",
@@ -88,7 +91,9 @@ static void warn_cost(struct checker *k, const struct branch *b) {
 
 /* ---- leaves ---- */
 
-static void mark(void *data, const struct leaf *leaf) { ((bool *)data)[leaf->index] = true; }
+static void mark(void *data, const struct leaf *leaf) {
+  ((bool *)data)[leaf->index] = true;
+}
 
 static void warn_unused(struct checker *k) {
   const struct front *f = k->front;
@@ -105,8 +110,10 @@ void check_warnings(struct checker *k) {
   for (int i = 0; i < k->variant->nbranches; i++) {
     const struct branch *b = &k->variant->branches[i];
     for (int j = 0; j < b->nfactors; j++) {
-      if (b->factors[j].kind == FACTOR_DELTA) warn_delta(k, b, &b->factors[j]);
-      else warn_general(k, &b->factors[j]);
+      if (b->factors[j].kind == FACTOR_DELTA)
+        warn_delta(k, b, &b->factors[j]);
+      else
+        warn_general(k, &b->factors[j]);
     }
     warn_cost(k, b);
   }

@@ -12,7 +12,7 @@ out=${2:-$build}
 device=${MASKC_TEST_DEVICE:-cuda:0}
 maskc=$build/gen/cli/maskc
 sweep=$build/tests/op_sweep
-conformance=$build/tests/conformance/conformance
+conformance=$build/tests/conformance
 passed=0
 failed=0
 

@@ -6,15 +6,16 @@
 #
 # Installs what is missing, builds build/ and build-asan/, runs the suites of tests/meson.build, the
 # unit and golden tests again under AddressSanitizer and UBSan, the formatter check, the linters.
-# --full: longer random tests. The last line of the output is "N passed, N failed, N skipped".
+# --full: a build with clang as well, and more shapes. The last line of the output is "N passed, N failed, N skipped".
 # Exit status: 0 nothing failed, 1 something did, 2 usage, 3 something could not be installed.
 set -u
 cd "$(dirname "$0")/.." || exit 3
 . examples/setup.sh
 
+full=
 case ${1-} in
 '') ;;
---full) export MASKC_TEST_FULL=1 ;;
+--full) full=yes ;;
 *)
   echo "usage: sh tests/run.sh [--full]" >&2
   exit 2
@@ -119,7 +120,7 @@ check_cppcheck() {
   cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr -j 2 \
     --suppress='*:*embedded.c' --suppress=preprocessorErrorDirective \
     --suppress=identicalInnerCondition --suppress=uninitvar --suppress=legacyUninitvar \
-    -i "$PWD/tests" --error-exitcode=1 --project=build/compile_commands.json
+    --suppress='*:tests/*' --error-exitcode=1 --project=build/compile_commands.json
 }
 
 check_tidy() {
@@ -130,8 +131,9 @@ check_tidy() {
 # What docs/ARCHITECTURE.md promises of the folders, and nothing but the API in the library.
 check_layers() {
   ! grep -nE '#include <(cuda|nvrtc)' gen runtime examples -r --include='*.[ch]' &&
-    ! grep -nE '#include .*(ir|plan|lua|lauxlib)\.h"' runtime -r --include='*.[ch]' &&
-    ! grep -nE '__global__|threadIdx|__shared__' gen -r --include='*.[ch]' &&
+    ! grep -nE '#include [<"]([^"]*/)?(ir|plan|front|lua|lauxlib)\.h' runtime -r --include='*.[ch]' &&
+    ! grep -n '#include "../runtime/' gen/*.[ch] | grep -vE 'runtime/(base/|source\.h)' &&
+    ! grep -nE '__global__|__shared__|__syncthreads' gen -r --include='*.[ch]' &&
     ! nm -D --defined-only build/libmaskc.so | grep -v ' mkc_'
 }
 
@@ -151,7 +153,7 @@ check_scripts() { shellcheck -x examples/*.sh tests/*.sh .ci/run; }
 
 # shellcheck disable=SC2046 # a list of words
 setup_packages gcc libc6-dev meson ninja-build pkg-config liblua5.4-dev libcmocka-dev \
-  clang-format clang-tidy cppcheck shellcheck $(setup_nvrtc_packages)
+  clang clang-format clang-tidy cppcheck shellcheck $(setup_nvrtc_packages)
 setup_nvrtc
 
 # build DIR OPTION...: one failure when it does not build.
@@ -162,13 +164,23 @@ build() {
   return 1
 }
 
+# A second compiler, and the op over all its shapes.
+full_run() {
+  export CC=clang
+  build build-clang -Dtests=true && suites build-clang unit golden cpu
+  unset CC
+  check "op_sweep --full" build/tests/op_sweep cpu --full
+}
+
 if build build -Dtests=true; then
   suites build unit golden
   suites build cpu
   suites build nvrtc
+  [ -z "$full" ] || full_run
   # werror: gcc's warnings misfire in instrumented code
+  export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
   build build-asan -Dtests=true -Dwerror=false -Db_sanitize=address,undefined -Db_lundef=false &&
-    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 suites build-asan unit golden
+    suites build-asan unit golden
   check "install" check_install
   check "cppcheck" check_cppcheck
   check "clang-tidy" check_tidy

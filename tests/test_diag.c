@@ -120,7 +120,9 @@ static void quoted_text_is_harmless(void **state) {
   assert_string_equal(diag_quote(&w.arena, "a\"\\\n\x1b\xff", 6), "\"a\\\"\\\\\\n\\x1b\\xff\"");
   assert_string_equal(diag_quote(&w.arena, "", 0), "\"\"");
   diag_put_clean(&w.out, "\t\xc3\xa4\xc2\x9b\xff\r\xe2\x80\xae\xf0\x9f\x98\x80\xf0\x9f", 16);
-  assert_string_equal(buf_text(&w.out), "\t\xc3\xa4???" "????" "\xf0\x9f\x98\x80??");
+  assert_string_equal(buf_text(&w.out), "\t\xc3\xa4???"
+                                        "????"
+                                        "\xf0\x9f\x98\x80??");
   world_finish(&w);
 }
 

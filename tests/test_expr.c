@@ -51,11 +51,17 @@ static unsigned pick(struct world *w, unsigned n) {
   return (unsigned)(w->random >> 33) % n;
 }
 
-static double uniform(struct world *w) { return (pick(w, 1000001) - 500000.0) / 500000; }
+static double uniform(struct world *w) {
+  return (pick(w, 1000001) - 500000.0) / 500000;
+}
 
-static const struct expr *leaf(struct world *w, int i) { return expr_leaf(&w->c, &w->leaves[i]); }
+static const struct expr *leaf(struct world *w, int i) {
+  return expr_leaf(&w->c, &w->leaves[i]);
+}
 
-static const struct expr *number(struct world *w, double x) { return expr_const(&w->c, x); }
+static const struct expr *number(struct world *w, double x) {
+  return expr_const(&w->c, x);
+}
 
 /* ---- random expressions ---- */
 
@@ -70,9 +76,9 @@ static const struct expr *random_leaf(struct world *w) {
 
 /* NULL where the operation refused its operands. */
 static const struct expr *random_expr(struct world *w, int depth) {
-  static const enum op unary[] = {OP_NEG,  OP_EXP,      OP_LOG,  OP_SQRT, OP_ABS,  OP_SIGMOID,
-                                  OP_TANH, OP_SOFTPLUS, OP_SILU, OP_RELU, OP_ELU,  OP_SIN,
-                                  OP_COS};
+  static const enum op unary[] = {OP_NEG,     OP_EXP,  OP_LOG,      OP_SQRT, OP_ABS,
+                                  OP_SIGMOID, OP_TANH, OP_SOFTPLUS, OP_SILU, OP_RELU,
+                                  OP_ELU,     OP_SIN,  OP_COS};
   static const enum op binary[] = {OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_MIN, OP_MAX};
   static const enum op row[] = {OP_SUM, OP_L2NORM, OP_RMSNORM, OP_SOFTMAX};
   static const double powers[] = {2, 3, -1, -2, 0.5, -0.5, 0, 1, 4, -3};
@@ -206,7 +212,8 @@ static void logarithms_are_logarithms(void **state) {
         const double want = x.x[j], got = exp(y.x[y.n > 1 ? j : 0]);
         if ((isnan(want) || isnan(got)) && e->nan) continue;
         if (want < 1e-280) continue; /* rounded to a few bits, or to nothing */
-        if (!(fabs(got - want) <= 1e-6 * want + 1e-12)) fail_with(&w, e, "its logarithm is off", got);
+        if (!(fabs(got - want) <= 1e-6 * want + 1e-12))
+          fail_with(&w, e, "its logarithm is off", got);
         checked++;
       }
     }
@@ -225,11 +232,12 @@ static void text_reads_back(void **state) {
     const struct expr *e = random_expr(&w, 1 + (int)(seed % 5));
     if (e && !e->axis) e = expr_binary(&w.c, OP_MUL, e, leaf(&w, 4));
     struct buf spec = {0}, again = {0};
-    buf_puts(&spec, "local a, b, d = input 'a', input { 'b', min = 0, max = 1 }, input { 'd', max = 0 }\n"
-                    "local c = param { 'c', min = -2, max = 3 }\n"
-                    "local x, y, z = input { 'x', dk }, input { 'y', dk, min = 0 },"
-                    " input { 'z', dk, min = -1, max = -0.25 }\n"
-                    "return variant { name = 'x', q = ");
+    buf_puts(&spec,
+             "local a, b, d = input 'a', input { 'b', min = 0, max = 1 }, input { 'd', max = 0 }\n"
+             "local c = param { 'c', min = -2, max = 3 }\n"
+             "local x, y, z = input { 'x', dk }, input { 'y', dk, min = 0 },"
+             " input { 'z', dk, min = -1, max = -0.25 }\n"
+             "return variant { name = 'x', q = ");
     if (e) expr_print(&spec, e);
     buf_puts(&spec, " }");
     const struct variant *v;
@@ -293,8 +301,8 @@ static void log_in_fp32_is_accurate(void **state) {
   world_init(&w, 1);
   const struct expr *head = expr_symbol(&w.c, SYM_HEAD);
   const struct expr *exponent = expr_binary(&w.c, OP_SUB, number(&w, -5), head);
-  const struct expr *gamma = expr_binary(&w.c, OP_SUB, number(&w, 1),
-                                         expr_binary(&w.c, OP_POW, number(&w, 2), exponent));
+  const struct expr *gamma =
+      expr_binary(&w.c, OP_SUB, number(&w, 1), expr_binary(&w.c, OP_POW, number(&w, 2), exponent));
   assert_true(gamma->lo >= 0 && gamma->hi <= 1);
   assert_string_equal(expr_text(&w.c, gamma), "1 - 2^(-5 - head)");
   assert_string_equal(expr_text(&w.c, expr_log(&w.c, gamma)), "log1p(-2^(-5 - head))");
@@ -315,8 +323,8 @@ static void texts(void **state) {
   assert_string_equal(expr_text(c, expr_unary(c, OP_NEG, expr_unary(c, OP_NEG, a))), "a");
   assert_string_equal(expr_text(c, expr_binary(c, OP_POW, expr_unary(c, OP_NEG, a), number(&w, 2))),
                       "(-a)^2");
-  assert_string_equal(expr_text(c, expr_unary(c, OP_NEG, expr_binary(c, OP_POW, a, number(&w, -0.5)))),
-                      "-a^-0.5");
+  assert_string_equal(
+      expr_text(c, expr_unary(c, OP_NEG, expr_binary(c, OP_POW, a, number(&w, -0.5)))), "-a^-0.5");
   assert_string_equal(expr_text(c, expr_row(c, OP_L2NORM, x, 1e-12)), "l2norm(x, 1e-12)");
   assert_string_equal(expr_text(c, number(&w, 0.1)), "0.1");
   assert_string_equal(expr_text(c, number(&w, 100)), "100");
@@ -333,12 +341,14 @@ static void questions(void **state) {
   const struct expr *qk = expr_symbol(c, SYM_QK), *rowsum = expr_symbol(c, SYM_ROWSUM);
   const struct expr *square = expr_binary(c, OP_POW, qk, number(&w, 2));
   assert_int_equal(expr_degree(expr_binary(c, OP_ADD, number(&w, 1), square)), 2);
-  assert_int_equal(expr_degree(expr_binary(c, OP_MUL, leaf(&w, 2), expr_binary(c, OP_MUL, square, qk))), 3);
+  assert_int_equal(
+      expr_degree(expr_binary(c, OP_MUL, leaf(&w, 2), expr_binary(c, OP_MUL, square, qk))), 3);
   assert_int_equal(expr_degree(expr_binary(c, OP_DIV, qk, number(&w, 2))), 1);
   assert_int_equal(expr_degree(expr_binary(c, OP_DIV, number(&w, 2), qk)), -1);
   assert_int_equal(expr_degree(expr_unary(c, OP_EXP, qk)), -1);
   assert_int_equal(expr_degree(number(&w, 1)), 0);
-  assert_true(expr_homogeneous(expr_binary(c, OP_MAX, expr_unary(c, OP_ABS, rowsum), number(&w, 1))));
+  assert_true(
+      expr_homogeneous(expr_binary(c, OP_MAX, expr_unary(c, OP_ABS, rowsum), number(&w, 1))));
   assert_false(expr_homogeneous(expr_binary(c, OP_MUL, rowsum, number(&w, 2))));
   /* scalars move across b a^T; vectors do not */
   const struct expr *ax = expr_binary(c, OP_MUL, a, x), *xy = expr_binary(c, OP_MUL, x, y);
@@ -353,23 +363,31 @@ static void questions(void **state) {
   assert_close(expr_norm(expr_binary(c, OP_MUL, b, unit)), 1, 0, 0);
   assert_close(expr_norm(expr_binary(c, OP_MUL, number(&w, -3), unit)), 3, 0, 0);
   assert_true(isinf(expr_norm(x)));
-  const struct expr *root = expr_unary(c, OP_SQRT, expr_row(c, OP_SUM, expr_binary(c, OP_MUL, x, x), 0));
-  assert_close(expr_norm(expr_binary(c, OP_DIV, x, expr_binary(c, OP_MAX, root, number(&w, 1e-12)))), 1, 0, 0);
+  const struct expr *root =
+      expr_unary(c, OP_SQRT, expr_row(c, OP_SUM, expr_binary(c, OP_MUL, x, x), 0));
+  assert_close(
+      expr_norm(expr_binary(c, OP_DIV, x, expr_binary(c, OP_MAX, root, number(&w, 1e-12)))), 1, 0,
+      0);
   const struct expr *log, *rest;
   const struct expr *gate = expr_binary(c, OP_MUL, expr_unary(c, OP_EXP, a), x);
   assert_true(expr_split_exp(c, gate, &log, &rest));
   assert_ptr_equal(log, a);
   assert_ptr_equal(rest, x);
-  assert_false(expr_split_exp(c, expr_binary(c, OP_MUL, expr_unary(c, OP_EXP, leaf(&w, 3)), x), &log, &rest));
+  assert_false(expr_split_exp(c, expr_binary(c, OP_MUL, expr_unary(c, OP_EXP, leaf(&w, 3)), x),
+                              &log, &rest));
   world_finish(&w);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(equal_nodes_are_shared), cmocka_unit_test(shapes),
-      cmocka_unit_test(texts),                  cmocka_unit_test(questions),
-      cmocka_unit_test(log_in_fp32_is_accurate), cmocka_unit_test(values_lie_within_bounds),
-      cmocka_unit_test(logarithms_are_logarithms), cmocka_unit_test(text_reads_back),
+      cmocka_unit_test(equal_nodes_are_shared),
+      cmocka_unit_test(shapes),
+      cmocka_unit_test(texts),
+      cmocka_unit_test(questions),
+      cmocka_unit_test(log_in_fp32_is_accurate),
+      cmocka_unit_test(values_lie_within_bounds),
+      cmocka_unit_test(logarithms_are_logarithms),
+      cmocka_unit_test(text_reads_back),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -75,6 +75,30 @@ static void test_exp_gate(void **state) {
   world_destroy(w);
 }
 
+/* An exp gate, read before the token: a reset in the mask leaves that token nothing to see. */
+static void test_exp_gate_read_before(void **state) {
+  (void)state;
+  struct world *w = mlstm_create();
+  add_weight(w, (struct weight){.kind = WEIGHT_DECAY, .log = input(w, "m", AXIS_NONE)});
+  w->branch.read_before = true;
+  draw_all(w);
+  double *m = array(w, "m"), expected[23 * DV] = {0};
+  for (int t = 0; t < 23; t++) m[t] = t == 9 ? -INFINITY : -fabs(m[t]);
+  for (int t = 0; t < 23; t++) {
+    double log = m[t], sum = 0, y[DV] = {0};
+    for (int s = t - 1; s >= 0; s--) {
+      const double *k = array(w, "k") + s * DK, *q = array(w, "q") + t * DK;
+      const double a = 0.5 * dot(q, k) * exp(array(w, "i")[s] + log);
+      sum += a;
+      for (int j = 0; j < DV; j++) y[j] += a * array(w, "v")[s * DV + j];
+      log += m[s] - log1p(exp(-array(w, "f")[s]));
+    }
+    for (int j = 0; j < DV; j++) expected[t * DV + j] = y[j] / fmax(fabs(sum), 1);
+  }
+  assert_engines(w, expected, 3);
+  world_destroy(w);
+}
+
 /* 1 + x + x^2 / 2 */
 static const struct expr *taylor(struct world *w, const struct expr *x) {
   const struct expr *half = binary(w, OP_DIV, binary(w, OP_POW, x, number(w, 2)), number(w, 2));
@@ -189,6 +213,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_normaliser_and_empty_rows),
       cmocka_unit_test(test_exp_gate),
+      cmocka_unit_test(test_exp_gate_read_before),
       cmocka_unit_test(test_polynomial_score),
       cmocka_unit_test(test_softmax_masks),
       cmocka_unit_test(test_branches),

@@ -76,6 +76,7 @@ static void test_simple_gla_resets(void **state) {
   for (w->call.chunk = 1; w->call.chunk <= 64; w->call.chunk *= 2) assert_engines(w, expected, 4);
   w->call.chunk = 8;
   array(w, "v")[2] = INFINITY;
+  array(w, "k")[1] = NAN;
   const size_t after_reset = 5 * DV, n = 23 * DV - after_reset;
   for (enum ref_engine e = REF_DENSE; e <= REF_CACHE; e++) {
     const double *o = run_engine(w, e);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * test_spec.c - loading specs: what every good spec is understood as, what every bad one is told, and
- * that no text at all brings the loader down.
+ * test_spec.c - loading specs: what every good spec is understood as, what every bad one is told,
+ * and that no text at all brings the loader down.
  *
  *   specs/, tests/specs/   load; tests/golden/describe/NAME.txt
  *   tests/specs_bad/       do not; tests/golden/spec/NAME.err
  */
+#define _POSIX_C_SOURCE 200809L
 #include "support.h"
 
 #include "ir.h"
@@ -135,11 +136,52 @@ static uint64_t next_random(uint64_t *state) {
 }
 
 /* Words that a random change is likely to make something of. */
-static const char *const pieces[] = {
-    "{", "}", "(", ")", "=", ",", " * ", " - ", "^", "|", "~", "\"", "\n", "--", "[[", "]]", "dk",
-    "dv", "step", "levels", "qk", "o", "rowsum", "head", "decay(", "delta(", "outer(", "fenwick(",
-    "window(", "input ", "param ", "identity", "exp(", "1e308", "-1", "0/0", "nil", "l2norm(",
-    "concat(", "branches", "while true do end ", "function() end", "..", "\x1b", "\xff", "transition"};
+static const char *const pieces[] = {"{",
+                                     "}",
+                                     "(",
+                                     ")",
+                                     "=",
+                                     ",",
+                                     " * ",
+                                     " - ",
+                                     "^",
+                                     "|",
+                                     "~",
+                                     "\"",
+                                     "\n",
+                                     "--",
+                                     "[[",
+                                     "]]",
+                                     "dk",
+                                     "dv",
+                                     "step",
+                                     "levels",
+                                     "qk",
+                                     "o",
+                                     "rowsum",
+                                     "head",
+                                     "decay(",
+                                     "delta(",
+                                     "outer(",
+                                     "fenwick(",
+                                     "window(",
+                                     "input ",
+                                     "param ",
+                                     "identity",
+                                     "exp(",
+                                     "1e308",
+                                     "-1",
+                                     "0/0",
+                                     "nil",
+                                     "l2norm(",
+                                     "concat(",
+                                     "branches",
+                                     "while true do end ",
+                                     "function() end",
+                                     "..",
+                                     "\x1b",
+                                     "\xff",
+                                     "transition"};
 
 /* Copies text with a few bytes changed, dropped, or replaced by a piece. */
 static size_t mutate(const char *text, size_t len, char *out, size_t room, uint64_t *random) {
@@ -222,8 +264,10 @@ static void the_same_error_every_time(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(good_specs_are_understood), cmocka_unit_test(bad_specs_are_told),
-      cmocka_unit_test(the_same_error_every_time), cmocka_unit_test(no_text_brings_it_down),
+      cmocka_unit_test(good_specs_are_understood),
+      cmocka_unit_test(bad_specs_are_told),
+      cmocka_unit_test(the_same_error_every_time),
+      cmocka_unit_test(no_text_brings_it_down),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,7 +15,9 @@ static void *failing_calloc(size_t n, size_t size) {
   return allowed-- == 0 ? NULL : calloc(n, size);
 }
 
-static void *failing_realloc(void *p, size_t size) { return allowed-- == 0 ? NULL : realloc(p, size); }
+static void *failing_realloc(void *p, size_t size) {
+  return allowed-- == 0 ? NULL : realloc(p, size);
+}
 
 #define calloc failing_calloc
 #define realloc failing_realloc

@@ -118,9 +118,11 @@ static void add_supported(struct build *b, struct error *err) {
 static mkc_status compile(struct build *b, struct op_source *source, struct output *o,
                           struct error *err) {
   if (strcmp(b->emit, "cu") == 0) {
-    o->data = source->text;
-    o->len = strlen(source->text);
-    source->text = NULL;
+    const bool lines = args_flag(&b->cli->args, OPTION_LINES);
+    o->data = lines ? source->text : op_source_plain(source);
+    if (!o->data) return error_set(err, MKC_E_OUT_OF_MEMORY, "out of memory");
+    if (lines) source->text = NULL;
+    o->len = strlen(o->data);
     return MKC_OK;
   }
   const bool ptx = strcmp(b->emit, "ptx") == 0;

@@ -11,7 +11,7 @@
 
 /* ---- the op ---- */
 
-static mkc_status create_op(struct run *r, struct error *err) {
+static mkc_status create_op(struct run *r, int gpu, struct error *err) {
   const struct args *args = &r->cli->args;
   mkc_context_options options = MKC_CONTEXT_OPTIONS_INIT;
   options.no_cache = args_flag(args, OPTION_NO_CACHE);
@@ -26,8 +26,10 @@ static mkc_status create_op(struct run *r, struct error *err) {
   op.dv = (int)r->n.dv;
   op.chunk = (int)args_number(args, OPTION_CHUNK, 0);
   op.check = args_flag(args, OPTION_CHECK) ? MKC_CHECK_ADDRESS : MKC_CHECK_NONE;
+  mkc_status status = gpu >= 0 ? run_cuda_start(r, gpu, err) : MKC_OK;
+  if (status) return status;
   const double start = clock_ms();
-  mkc_status status = mkc_context_create(&options, &r->ctx);
+  status = mkc_context_create(&options, &r->ctx);
   if (!status) status = mkc_op_create(r->ctx, &op, &r->op);
   progress_show("compiling %s", r->variant->name);
   if (!status) status = mkc_op_prepare(r->op);
@@ -86,7 +88,7 @@ static mkc_status verdict(const struct run *r, struct error *err) {
 
 static mkc_status launch(struct run *r, int gpu, struct error *err) {
   struct gpu_info info = {.memory_bytes = 0};
-  mkc_status status = create_op(r, err);
+  mkc_status status = create_op(r, gpu, err);
   if (!status) status = match_arrays(r, err);
   if (!status && gpu >= 0) status = gpu_info_get(gpu, &info, err);
   if (!status) status = run_arrays_fill(r, info.memory_bytes, err);
@@ -140,5 +142,6 @@ mkc_status cmd_run(struct cli *cli, struct error *err) {
   run_arrays_close(r);
   mkc_op_destroy(r->op);
   mkc_context_destroy(r->ctx);
+  if (r->cuda_started) run_cuda_stop(gpu);
   return status;
 }

@@ -58,7 +58,9 @@ struct run {
   mkc_dtype dtype;
   const char *device;
   /* what came of it */
-  double ready_ms;    /* from spec to loaded op */
+  bool cuda_started;
+  double driver_ms;   /* the CUDA driver's start */
+  double ready_ms;    /* from spec to loaded op, the driver's start not counted */
   double time_ms;     /* the median launch */
   int launches;       /* that were timed */
   double copy_gbs;    /* of the device, in the same run; 0: not measured */
@@ -91,6 +93,9 @@ void run_arrays_close(struct run *r);
 
 mkc_status run_on_cpu(struct run *r, struct error *err);
 mkc_status run_on_cuda(struct run *r, int gpu, struct error *err);
+/* The driver and the GPU's primary context; run_cuda_stop when r->cuda_started says so. */
+mkc_status run_cuda_start(struct run *r, int gpu, struct error *err);
+void run_cuda_stop(int gpu);
 double clock_ms(void);
 
 /* ---- run_compare.c ---- */

@@ -5,6 +5,7 @@
 #define _XOPEN_SOURCE 700
 #include "run.h"
 
+#include "../../runtime/device_info.h"
 #include "../../runtime/driver.h"
 
 #include <stdlib.h>
@@ -92,6 +93,32 @@ struct cuda {
   CUevent *events; /* launches + 1 */
   int nevents;
 };
+
+/* Starting the driver takes as long as it takes, with or without us: it has a clock of its own. */
+mkc_status run_cuda_start(struct run *r, int gpu, struct error *err) {
+  const double start = clock_ms();
+  const struct driver *cu;
+  struct gpu_info info;
+  CUdevice device;
+  CUcontext context;
+  mkc_status status = driver_open(&cu, err);
+  if (!status) status = gpu_info_get(gpu, &info, err);
+  if (status) return status;
+  CU_TRY(cu, err, cuDeviceGet, &device, gpu);
+  CU_TRY(cu, err, cuDevicePrimaryCtxRetain, &context, device);
+  r->cuda_started = true;
+  r->driver_ms = clock_ms() - start;
+  return MKC_OK;
+}
+
+void run_cuda_stop(int gpu) {
+  struct error err = {0};
+  const struct driver *cu;
+  CUdevice device;
+  if (!driver_open(&cu, &err) && cu->cuDeviceGet(&device, gpu) == CUDA_SUCCESS)
+    cu->cuDevicePrimaryCtxRelease(device);
+  error_finish(&err);
+}
 
 static mkc_status cuda_start(struct cuda *c, const struct run *r, int gpu, struct error *err) {
   CUcontext context;

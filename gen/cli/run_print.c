@@ -57,7 +57,13 @@ static void print_text(struct buf *out, const struct run *r) {
   buf_printf(out, "  plan   %s\n", mkc_op_plan(r->op));
   buf_puts(out, "  ready  spec to loaded op in ");
   put_number(out, r->ready_ms);
-  buf_puts(out, " ms\n");
+  buf_puts(out, " ms");
+  if (r->cuda_started) {
+    buf_puts(out, ", after the driver's start in ");
+    put_number(out, r->driver_ms);
+    buf_puts(out, " ms");
+  }
+  buf_puts(out, "\n");
   print_errors(out, r);
   buf_puts(out, "  time   ");
   put_number(out, r->time_ms);
@@ -108,6 +114,7 @@ static void print_json(struct buf *out, const struct run *r) {
   print_sizes_json(&j, r);
   json_string(&j, "plan", mkc_op_plan(r->op));
   json_number(&j, "ready_ms", r->ready_ms);
+  if (r->cuda_started) json_number(&j, "driver_ms", r->driver_ms);
   json_bool(&j, "compared", r->compared);
   json_string(&j, "scope", r->scope);
   if (r->compared) json_error(&j, "o", &r->error_o);

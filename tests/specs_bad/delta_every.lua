@@ -1,0 +1,1 @@
+return variant { name = "x", transition = { delta(sigmoid(input "b"), { every = 16 }) } }
