@@ -124,8 +124,9 @@ setup_build() {
   shift
   mkdir -p .cache
   set -- "$@" "-Dnvrtc_dir=$nvrtc_dir"
-  if [ -f "$dir/build.ninja" ] && [ "$(head -n 1 "$dir/.setup" 2>/dev/null)" = "$PWD" ]; then
-    if [ "$(tail -n 1 "$dir/.setup")" != "$*" ]; then
+  there=$(head -n 1 "$dir/.setup" 2>/dev/null) || there=$PWD
+  if [ -f "$dir/build.ninja" ] && [ "$there" = "$PWD" ]; then
+    if [ "$(tail -n 1 "$dir/.setup" 2>/dev/null)" != "$*" ]; then
       say "Configuring $dir again"
       meson configure "$dir" "$@" >"$setup_log" 2>&1 || setup_build_failed
     fi

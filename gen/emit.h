@@ -1,21 +1,66 @@
 /* SPDX-License-Identifier: MIT
- * emit.h - from a plan to source text.
+ * emit.h - from a plan to source text: what every schedule emits with.
+ *
+ * A template is rendered from slots, a table of Lua text that a person can read:
+ *
+ *   return {
+ *   dk = 128, dv = 128, chunk = 64, entry = "simple_gla_forward",
+ *   arrays = { { type = "const bf16", field = "q", comment = "q [B,T,H,dk]" }, ... },
+ *   decay = { inputs = { { field = "in_g" } }, value = "gate.in_g", ... },
+ *   }
+ *
+ * emit.c writes what all templates have: the head of the file, the sizes, the arrays. The plan's
+ * schedule adds its arrays and its own slots (struct schedule, slots).
  */
 #ifndef MKC_EMIT_H
 #define MKC_EMIT_H
 
 #include "plan.h"
 
+/* Different leaves, in the order of the variant's. */
+struct leaf_list {
+  const struct leaf *at[OP_MAX_ARRAYS];
+  int n; /* OP_MAX_ARRAYS: full, and perhaps not all are here */
+};
+void leaf_list_add(struct leaf_list *list, const struct leaf *leaf);
+
+/* ---- emit.c ---- */
+
+/* One op on its way from plan to source. */
+struct emission {
+  const struct variant *v;
+  const struct plan *plan;
+  struct arena *arena;
+  struct op_source *out; /* arrays are added here and to the slots at once */
+  struct buf arrays, slots;
+  bool too_many; /* arrays */
+};
+
+/* An array of the op, in the order of the kernel's arguments. field: its name in the kernel. */
+void emit_array(struct emission *e, const char *field, struct op_array x);
+struct op_array emit_array_of(const char *name, const char *axes, mkc_dtype dtype, int align);
+
+/* key = "value", */
+void emit_string(struct buf *out, const char *key, const char *value);
+/* "x" with Lua's escapes */
+void lua_quote(struct buf *out, const char *s);
+
+/* Renders the plan's template. *ret owns its text.
+ * Errors: MKC_E_NO_SCHEDULE (more arrays than an op can take), MKC_E_INTERNAL. */
+mkc_status emit_op(const struct variant *v, const struct plan *plan, struct arena *a,
+                   struct op_source *ret, struct error *err);
+
+/* ---- expr_code.c ---- */
+
 /* NULL if a kernel can compute this expression for a token and a head; else what it cannot
- * ("sum", "a leaf over dk"). */
+ * ("sum", "a value over channels"). */
 const char *expr_not_emitted(const struct expr *e);
 
 /* What a set of expressions reads, and their values as C text. */
 struct expr_code {
-  const struct leaf *leaves[OP_MAX_ARRAYS]; /* in the order of the variant's leaves */
-  int nleaves;
+  struct leaf_list leaves;
   bool uses_head, uses_heads;
-  struct buf steps; /* Lua list of the shared nodes: { { name = "e4", text = "...", line = 3 }, } */
+  struct buf steps; /* Lua list of the shared nodes: { name = "e4", text = "...", line = 3 }, */
   struct buf value; /* C text of the sum of the expressions */
   bool atom;        /* the value needs no parentheses as an operand */
   int line;         /* of the spec */
@@ -23,15 +68,12 @@ struct expr_code {
 
 /* C text in fp32 of e[0] + ... + e[n-1]; numbers, dk and dv are folded in float64. Inputs print as
  * gate.in_NAME, params as per_head.param_NAME. expr_code_finish frees the text. */
-void expr_code(const struct expr *const *e, int n, const struct gen_config *config,
-               struct arena *a, struct expr_code *ret);
+void expr_code(const struct expr *const *e, int n, const struct gen_config *config, struct arena *a,
+               struct expr_code *ret);
 void expr_code_finish(struct expr_code *code);
 
-/* "x" with Lua's escapes */
-void lua_quote(struct buf *out, const char *s);
-
-/* Renders the plan's template. *ret owns its text. */
-mkc_status emit_op(const struct variant *v, const struct plan *plan, struct arena *a,
-                   struct op_source *ret, struct error *err);
+/* key = { text = .., inputs = .., per_head = .., steps = .., value = .., atom = .., line = .. },
+ * text: the expression as the spec has it, for a comment. */
+void emit_code(struct buf *out, const char *key, const struct expr_code *code, const char *text);
 
 #endif

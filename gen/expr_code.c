@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * expr_code.c - an expression of the IR as C text in fp32. The only printer of kernel operators; how
- * each is spelled stands in ops.h.
+ * expr_code.c - an expression of the IR as C text in fp32. The only printer of kernel operators;
+ * how each is spelled stands in ops.h.
  *
  * Shared nodes become named steps, so that the text is as small as the DAG:
  *
- *   local dt = softplus(input "dt" + param "b")     const float e5 = tile_softplus(gate.in_dt + ...);
- *   decay(exp(-dt) * exp(-dt * dt))          ->     -e5 + -(e5 * e5)
+ *   local dt = softplus(input "dt" + param "b")     const float e5 = tile_softplus(gate.in_dt +
+ * ...); decay(exp(-dt) * exp(-dt * dt))          ->     -e5 + -(e5 * e5)
  */
 #include "emit.h"
 
@@ -24,14 +24,18 @@ enum { TERM = 1, PRODUCT = 2, UNARY = 3, ATOM = 4 };
 
 static int binding(enum op op) {
   switch (op) {
-  case OP_ADD: case OP_SUB: return TERM;
-  case OP_MUL: case OP_DIV: return PRODUCT;
+  case OP_ADD:
+  case OP_SUB: return TERM;
+  case OP_MUL:
+  case OP_DIV: return PRODUCT;
   case OP_NEG: return UNARY;
   default: return ATOM;
   }
 }
 
-static int arity(const struct expr *e) { return e->arg[1] ? 2 : e->arg[0] ? 1 : 0; }
+static int arity(const struct expr *e) {
+  return e->arg[1] ? 2 : e->arg[0] ? 1 : 0;
+}
 
 static const char *spelling(enum op op) {
   static const char *const text[] = {
@@ -91,17 +95,6 @@ static void print_number(struct buf *out, double x) {
   buf_finish(&text);
 }
 
-static void add_leaf(struct expr_code *code, const struct leaf *leaf) {
-  int at = code->nleaves;
-  for (int i = 0; i < code->nleaves; i++)
-    if (code->leaves[i] == leaf) return;
-  if (code->nleaves == OP_MAX_ARRAYS) return;
-  for (; at > 0 && code->leaves[at - 1]->index > leaf->index; at--)
-    code->leaves[at] = code->leaves[at - 1];
-  code->leaves[at] = leaf;
-  code->nleaves++;
-}
-
 static void print_leaf(struct printer *p, struct buf *out, const struct expr *e) {
   struct expr_code *code = p->code;
   if (e->op == OP_SYMBOL) {
@@ -110,7 +103,7 @@ static void print_leaf(struct printer *p, struct buf *out, const struct expr *e)
     buf_puts(out, head ? "per_head.head" : "per_head.heads");
     return;
   }
-  add_leaf(code, e->leaf);
+  leaf_list_add(&code->leaves, e->leaf);
   buf_printf(out, e->leaf->param ? "per_head.param_%s" : "gate.in_%s", e->leaf->name);
 }
 
@@ -132,8 +125,10 @@ static int operand_binding(const struct printer *p, const struct expr *e) {
 static void print_operand(struct printer *p, struct buf *out, const struct expr *e, int need) {
   const int have = operand_binding(p, e);
   if (have < need) buf_puts(out, "(");
-  if (is_named(p, e)) buf_printf(out, "e%u", e->id);
-  else print_node(p, out, e);
+  if (is_named(p, e))
+    buf_printf(out, "e%u", e->id);
+  else
+    print_node(p, out, e);
   if (have < need) buf_puts(out, ")");
 }
 
@@ -184,12 +179,13 @@ static void print_steps(struct printer *p, const struct expr *e) {
   buf_finish(&text);
 }
 
-void expr_code(const struct expr *const *e, int n, const struct gen_config *config,
-               struct arena *a, struct expr_code *ret) {
+void expr_code(const struct expr *const *e, int n, const struct gen_config *config, struct arena *a,
+               struct expr_code *ret) {
   unsigned top = 0;
   for (int i = 0; i < n; i++) top = e[i]->id > top ? e[i]->id : top;
   *ret = (struct expr_code){.line = e[0]->line};
-  struct printer p = {config, ret, arena_array(a, unsigned, top + 1), arena_array(a, bool, top + 1)};
+  struct printer p = {config, ret, arena_array(a, unsigned, top + 1),
+                      arena_array(a, bool, top + 1)};
   for (int i = 0; i < n; i++) count_uses(&p, e[i]);
   for (int i = 0; i < n; i++) print_steps(&p, e[i]);
   for (int i = 0; i < n; i++) {
@@ -204,12 +200,26 @@ void expr_code_finish(struct expr_code *code) {
   buf_finish(&code->value);
 }
 
-void lua_quote(struct buf *out, const char *s) {
-  buf_puts(out, "\"");
-  for (; *s; s++) {
-    const unsigned char c = (unsigned char)*s;
-    if (c < 32 || c == '"' || c == '\\' || c == 127) buf_printf(out, "\\%03d", c);
-    else buf_write(out, s, 1);
-  }
-  buf_puts(out, "\"");
+/* ---- slots ---- */
+
+static void emit_inputs(struct buf *out, const struct leaf_list *leaves) {
+  for (int i = 0; i < leaves->n; i++)
+    if (!leaves->at[i]->param) buf_printf(out, "{ field = \"in_%s\" }, ", leaves->at[i]->name);
+}
+
+static bool reads_per_head(const struct expr_code *code) {
+  bool reads = code->uses_head || code->uses_heads;
+  for (int i = 0; i < code->leaves.n; i++) reads |= code->leaves.at[i]->param;
+  return reads;
+}
+
+void emit_code(struct buf *out, const char *key, const struct expr_code *code, const char *text) {
+  buf_printf(out, "%s = {\n", key);
+  emit_string(out, "text", text);
+  buf_puts(out, "inputs = { ");
+  emit_inputs(out, &code->leaves);
+  buf_printf(out, "},\nper_head = %s,\n", reads_per_head(code) ? "true" : "false");
+  buf_printf(out, "steps = { %s},\n", buf_text(&code->steps));
+  emit_string(out, "value", buf_text(&code->value));
+  buf_printf(out, "atom = %s,\nline = %d },\n", code->atom ? "true" : "false", code->line);
 }

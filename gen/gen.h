@@ -28,7 +28,7 @@ struct embedded_file {
   const char *data; /* NUL-terminated */
   size_t len;
 };
-extern const struct embedded_file embedded_files[]; /* ends with a NULL name */
+extern const struct embedded_file embedded_files[];          /* ends with a NULL name */
 const struct embedded_file *embedded_find(const char *name); /* NULL: no such file */
 
 #endif

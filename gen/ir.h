@@ -38,24 +38,24 @@ enum symbol { SYM_HEAD, SYM_HEADS, SYM_DK, SYM_DV, SYM_QK, SYM_ROWSUM, SYM_O };
 /* What a leaf's values are for: fixes its type and how `check` draws it. */
 struct leaf {
   const char *name;
-  bool param;      /* [H'(,axis)], else input [B,T,H'(,axis)] */
+  bool param; /* [H'(,axis)], else input [B,T,H'(,axis)] */
   enum axis axis;
   bool step;       /* has one value for each of the variant's steps: [B,T,steps,H'(,axis)] */
   double min, max; /* the contract; -inf and inf when not given */
   bool fp32;       /* a param, or enters a decay, a delta rate or a fenwick weight */
   int line;
-  int index;       /* its place in variant->leaves, the order of first mention */
+  int index; /* its place in variant->leaves, the order of first mention */
 };
 
 struct expr {
   enum op op;
-  enum axis axis; /* of the value; AXIS_NONE is a scalar */
-  bool token;     /* varies from token to token */
-  bool step;      /* varies over the steps of a token */
-  int width;      /* multiple of the axis (concat adds); 1 otherwise */
-  double lo, hi;  /* what interval arithmetic proves */
-  bool nan;       /* may be NaN: a root or log of something negative, a division by zero */
-  double value;   /* CONST and OPTION; also the eps of l2norm and rmsnorm */
+  enum axis axis;          /* of the value; AXIS_NONE is a scalar */
+  bool token;              /* varies from token to token */
+  bool step;               /* varies over the steps of a token */
+  int width;               /* multiple of the axis (concat adds); 1 otherwise */
+  double lo, hi;           /* what interval arithmetic proves */
+  bool nan;                /* may be NaN: a root or log of something negative, a division by zero */
+  double value;            /* CONST and OPTION; also the eps of l2norm and rmsnorm */
   const char *option;      /* OPTION: its name */
   const struct leaf *leaf; /* INPUT, PARAM */
   enum symbol symbol;      /* SYMBOL */
@@ -85,15 +85,23 @@ struct factor {
 };
 
 enum weight_kind {
-  WEIGHT_DECAY, WEIGHT_FENWICK, WEIGHT_TOEPLITZ, WEIGHT_BIDIRECTIONAL,
-  WEIGHT_WINDOW, WEIGHT_BLOCK, WEIGHT_FIRST, WEIGHT_OR, WEIGHT_AND, WEIGHT_NOT
+  WEIGHT_DECAY,
+  WEIGHT_FENWICK,
+  WEIGHT_TOEPLITZ,
+  WEIGHT_BIDIRECTIONAL,
+  WEIGHT_WINDOW,
+  WEIGHT_BLOCK,
+  WEIGHT_FIRST,
+  WEIGHT_OR,
+  WEIGHT_AND,
+  WEIGHT_NOT
 };
 
 struct weight {
   enum weight_kind kind;
-  const struct expr *expr; /* fenwick: over levels; toeplitz: over taps; decay: the factor;
-                              window, block, first: the size (CONST or OPTION) */
-  const struct expr *log;  /* decay: its natural logarithm */
+  const struct expr *expr;     /* fenwick: over levels; toeplitz: over taps; decay: the factor;
+                                  window, block, first: the size (CONST or OPTION) */
+  const struct expr *log;      /* decay: its natural logarithm */
   const struct weight *arg[2]; /* or, and, not */
   int line;
 };
@@ -126,9 +134,9 @@ struct branch {
 };
 
 struct variant {
-  const char *path;  /* of the spec, for messages */
+  const char *path; /* of the spec, for messages */
   const char *name;
-  const char *about; /* free text: never reaches emitted source; may be NULL */
+  const char *about;        /* free text: never reaches emitted source; may be NULL */
   const struct expr *steps; /* CONST or OPTION; NULL is 1 */
   int nbranches;
   const struct branch *branches;

@@ -6,14 +6,24 @@
 
 #include <math.h>
 
-static double softplus(double x) { return fmax(x, 0) + log1p(exp(-fabs(x))); }
-static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+static double softplus(double x) {
+  return fmax(x, 0) + log1p(exp(-fabs(x)));
+}
+static double sigmoid(double x) {
+  return 1 / (1 + exp(-x));
+}
 
 /* Like fmin and fmax, but a NaN on either side is the result. */
-static double min2(double x, double y) { return isnan(x) || isnan(y) ? x + y : fmin(x, y); }
-static double max2(double x, double y) { return isnan(x) || isnan(y) ? x + y : fmax(x, y); }
+static double min2(double x, double y) {
+  return isnan(x) || isnan(y) ? x + y : fmin(x, y);
+}
+static double max2(double x, double y) {
+  return isnan(x) || isnan(y) ? x + y : fmax(x, y);
+}
 
-bool op_is_pointwise(enum op op) { return op >= OP_NEG && op <= OP_COS; }
+bool op_is_pointwise(enum op op) {
+  return op >= OP_NEG && op <= OP_COS;
+}
 
 double op_value(enum op op, double x, double y) {
   switch (op) {

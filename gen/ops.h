@@ -6,7 +6,7 @@
  * tile vocabulary (templates/tile_cuda.h). NULL: runs over the channels of a token, or has no
  * value inside a kernel, and no schedule computes it yet.
  *
- * Adding one: a line here, its bounds in expr.c, its value in ref_expr.c, a golden.
+ * Adding one: a line here, its bounds in expr_bounds.c, its value in op_value.c.
  */
 /* leaves and symbols */
 OP(CONST, "const", 0, NULL)

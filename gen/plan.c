@@ -32,8 +32,8 @@ static mkc_status unknown_arch(const char *arch, struct error *err) {
 static mkc_status no_schedule(const struct variant *v, const char *const *lacks,
                               struct error *err) {
   error_set(err, MKC_E_NO_SCHEDULE, "no schedule serves %s yet:", v->name);
-  for (int i = 0; schedules[i]; i++)
-    error_append(err, "\n  %s: %s", schedules[i]->name, lacks[i]);
+  for (int i = 0; schedules[i]; i++) error_append(err, "\n  %s: %s", schedules[i]->name, lacks[i]);
+  error_append(err, "\n  note: `maskc check` and the reference run the whole language");
   return err->status;
 }
 

@@ -13,6 +13,7 @@
 #include "target.h"
 
 struct schedule;
+struct emission;
 
 struct plan {
   const struct schedule *schedule;
@@ -22,13 +23,13 @@ struct plan {
   int stages;               /* chunks in flight */
   int threads;              /* a block */
   int blocks_a_head;
-  int blocks_an_sm;         /* that fit at once */
-  int smem_bytes;           /* a block */
-  double bytes;             /* a token of one head: each input read once, each output written once */
-  double flops;             /* a token of one head */
-  double floor_ns;          /* a token of one head, on target->card: the larger of the two */
-  double predicted_ns;      /* the same, for this plan, with the card filled */
-  const char *reason;       /* why it cannot run; NULL if it can */
+  int blocks_an_sm;    /* that fit at once */
+  int smem_bytes;      /* a block */
+  double bytes;        /* a token of one head: each input read once, each output written once */
+  double flops;        /* a token of one head */
+  double floor_ns;     /* a token of one head, on target->card: the larger of the two */
+  double predicted_ns; /* the same, for this plan, with the card filled */
+  const char *reason;  /* why it cannot run; NULL if it can */
 };
 
 enum { PLAN_MAX_CANDIDATES = 16 };
@@ -42,6 +43,8 @@ struct schedule {
   /* Fills at most PLAN_MAX_CANDIDATES plans; those that cannot run have a reason. */
   int (*candidates)(const struct variant *v, const struct gen_config *config,
                     const struct target *target, struct plan *ret, struct arena *a);
+  /* Adds the op's arrays and the template's own slots (emit.h). */
+  void (*slots)(struct emission *e);
 };
 
 extern const struct schedule schedule_scan; /* schedule_scan.c */

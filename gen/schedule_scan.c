@@ -2,10 +2,10 @@
  * schedule_scan.c - the portable scan: when it applies, its candidates and what they cost.
  *
  * The kernel is templates/scan.k.c: one pass, one block a head (or a part of its value channels),
- * mma.sync, cp.async, the state in registers. It serves the plain family: no decay, a decay constant
- * per head, or one scalar a token.
+ * mma.sync, cp.async, the state in registers. It serves the plain family: no decay, a decay
+ * constant per head, or one scalar a token.
  */
-#include "plan.h"
+#include "schedule_scan.h"
 
 #include "emit.h"
 
@@ -103,7 +103,9 @@ static int smem_bytes(const struct gen_config *c, const struct plan *p, bool dec
 }
 
 /* Registers a thread wants: the state and output accumulators, V fragments, addresses. */
-static int registers_wanted(const struct gen_config *c) { return c->dk / 2 + 120; }
+static int registers_wanted(const struct gen_config *c) {
+  return c->dk / 2 + 120;
+}
 
 static int resident_blocks(const struct plan *p) {
   const int by_smem = p->target->smem_sm / (p->smem_bytes + 1024); /* 1 KiB each is the system's */
@@ -111,7 +113,9 @@ static int resident_blocks(const struct plan *p) {
   return by_smem < by_registers ? by_smem : by_registers;
 }
 
-static double larger(double x, double y) { return x > y ? x : y; }
+static double larger(double x, double y) {
+  return x > y ? x : y;
+}
 
 /* Microseconds that an SM takes to move each of its blocks one chunk on, fitted to an H100 (docs/
  * PERFORMANCE.md): a part that no other warp hides, and a part for each warp that shares the SM. */
@@ -160,7 +164,8 @@ static int candidates(const struct variant *v, const struct gen_config *config,
       if (p->smem_bytes > target->smem_block)
         p->reason = arena_printf(a, "wants %d bytes of shared memory; a block has %d",
                                  p->smem_bytes, target->smem_block);
-      else predict(p, gate_inputs(v));
+      else
+        predict(p, gate_inputs(v));
     }
   return n;
 }
@@ -171,4 +176,5 @@ const struct schedule schedule_scan = {
     .about = "one pass, mma.sync and cp.async, state in registers (sm_80 and newer)",
     .lacks = lacks,
     .candidates = candidates,
+    .slots = schedule_scan_slots,
 };

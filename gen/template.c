@@ -65,8 +65,10 @@ mkc_status template_render_text(const char *name, const char *text, const char *
     status = error_set(err, MKC_E_INTERNAL, "%s", message ? message : "template error");
   }
   lua_close(L);
-  if (status == MKC_OK) *ret = job.out;
-  else free(job.out);
+  if (status == MKC_OK)
+    *ret = job.out;
+  else
+    free(job.out);
   return status;
 }
 

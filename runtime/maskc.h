@@ -11,7 +11,8 @@
  *
  * Every function that can fail returns a status, 0 (MKC_OK) for success; what went wrong, with
  * file:line and the compiler's log where there is one, is in mkc_last_error() of the same thread.
- * The library never prints, exits or aborts. No CUDA header is needed: streams are void pointers.
+ * The library never exits or aborts, and prints nothing, unless MASKC_VERBOSE=1 is set and the host
+ * gave no log hook. No CUDA header is needed: streams are void pointers.
  */
 #ifndef MASKC_H
 #define MASKC_H
@@ -129,7 +130,8 @@ typedef struct mkc_op_options {
 /* Loads, checks, plans and emits. Fast (milliseconds), compiles nothing.
  * Errors: MKC_E_SPEC, MKC_E_FILE, MKC_E_NO_SCHEDULE, MKC_E_NO_DEVICE, MKC_E_ARCHITECTURE. */
 MKC_API mkc_status mkc_op_create(mkc_context *ctx, const mkc_op_options *options, mkc_op **ret);
-MKC_API void mkc_op_destroy(mkc_op *op); /* NULL is fine */
+/* Its launches must have finished. NULL is fine. */
+MKC_API void mkc_op_destroy(mkc_op *op);
 
 /* Everything slow: cache look-up, compile, load. Idempotent and thread-safe. For "cuda:N" it works
  * in the device's primary context, which it retains until mkc_op_destroy.

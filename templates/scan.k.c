@@ -31,7 +31,7 @@ enum {
   DV = $(dv),
   DV_TILE = $(dv_tile), /* value channels of a block */
   SPLITS = DV / DV_TILE, /* blocks a head */
-  CHUNK = 64, /* tokens a step */
+  CHUNK = $(chunk), /* tokens a step */
   STAGES = $(stages), /* chunks of q, k and v in shared memory */
   WARPS = DV_TILE / 16,
   THREADS = 32 * WARPS,

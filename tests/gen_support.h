@@ -44,6 +44,8 @@ static inline void load_shipped(struct loaded_spec *s, const char *name) {
   load_spec_named(s, path, f->data);
 }
 
-static inline void unload_spec(struct loaded_spec *s) { arena_finish(&s->arena); }
+static inline void unload_spec(struct loaded_spec *s) {
+  arena_finish(&s->arena);
+}
 
 #endif

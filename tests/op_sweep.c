@@ -73,7 +73,9 @@ static float from_bf16(uint16_t h) {
   return x;
 }
 
-static size_t element_size(mkc_dtype t) { return t == MKC_BF16 ? 2 : 4; }
+static size_t element_size(mkc_dtype t) {
+  return t == MKC_BF16 ? 2 : 4;
+}
 
 static double get(const struct side *s, size_t at) {
   if (s->info.dtype == MKC_BF16) return from_bf16(((const uint16_t *)(const void *)s->host)[at]);
@@ -81,8 +83,10 @@ static double get(const struct side *s, size_t at) {
 }
 
 static void put(struct side *s, size_t at, double x) {
-  if (s->info.dtype == MKC_BF16) ((uint16_t *)(void *)s->host)[at] = to_bf16((float)x);
-  else ((float *)(void *)s->host)[at] = (float)x;
+  if (s->info.dtype == MKC_BF16)
+    ((uint16_t *)(void *)s->host)[at] = to_bf16((float)x);
+  else
+    ((float *)(void *)s->host)[at] = (float)x;
 }
 
 /* ---- arrays ---- */
@@ -93,8 +97,11 @@ static void lay_out(struct side *s, const struct sweep_case *c, int64_t heads) {
   s->count = 1;
   for (int i = 0; i < s->ndim; i++) {
     const char axis = s->info.axes[i];
-    s->dims[i] = axis == 'B' ? c->B : axis == 'T' ? c->T : axis == 'H' ? heads
-                 : axis == 'k' ? c->dk : c->dv;
+    s->dims[i] = axis == 'B'   ? c->B
+                 : axis == 'T' ? c->T
+                 : axis == 'H' ? heads
+                 : axis == 'k' ? c->dk
+                               : c->dv;
     s->count *= (size_t)s->dims[i];
   }
   const bool tokens = strchr(s->info.axes, 'T') != NULL;
@@ -122,7 +129,9 @@ static size_t position(const struct side *s, size_t index) {
   return at;
 }
 
-static void poison(struct side *s) { memset(s->host, 0xff, s->bytes); }
+static void poison(struct side *s) {
+  memset(s->host, 0xff, s->bytes);
+}
 
 static void upload(struct side *s) {
   if (cu) cu->cuMemcpyHtoD((CUdeviceptr)(uintptr_t)s->device, s->host, s->bytes);
@@ -158,7 +167,8 @@ static void fill(struct side *s, const struct leaf *leaf, const struct sweep_cas
   const bool gate = leaf && leaf->max == 0 && !leaf->param;
   const double norm = leaf && leaf->axis == AXIS_DK ? 1 / sqrt((double)c->dk) : 1;
   for (size_t i = 0; i < s->count; i++) {
-    if (c->gates && gate && i % 7 == 3) s->values[i] = i % 3 == 0 ? -INFINITY : i % 3 == 1 ? -1e4 : 0;
+    if (c->gates && gate && i % 7 == 3)
+      s->values[i] = i % 3 == 0 ? -INFINITY : i % 3 == 1 ? -1e4 : 0;
     put(s, position(s, i), s->values[i] * norm);
     s->values[i] = get(s, position(s, i));
   }
@@ -205,8 +215,17 @@ static int64_t heads_of(const struct sweep_case *c, const struct leaf *leaf) {
 static void run_reference(const struct variant *v, const struct sweep_case *c, struct side *sides,
                           int n, double *o, double *ht) {
   struct ref_array arrays[OP_MAX_ARRAYS] = {0};
-  struct ref_call call = {.B = c->B, .T = c->T, .H = c->H, .dk = c->dk, .dv = c->dv,
-                          .levels = 1, .taps = 1, .chunk = 64, .arrays = arrays, .o = o, .ht = ht};
+  struct ref_call call = {.B = c->B,
+                          .T = c->T,
+                          .H = c->H,
+                          .dk = c->dk,
+                          .dv = c->dv,
+                          .levels = 1,
+                          .taps = 1,
+                          .chunk = 64,
+                          .arrays = arrays,
+                          .o = o,
+                          .ht = ht};
   for (int i = 0; i < n; i++) {
     const struct leaf *leaf = leaf_named(v, sides[i].info.name);
     if (leaf) arrays[leaf->index] = (struct ref_array){sides[i].values, heads_of(c, leaf)};
@@ -244,8 +263,10 @@ static void run_twice(mkc_op *op, struct side *sides, int n, const struct sweep_
       if (!s->info.output) continue;
       download(s);
       ret->intact &= gaps_intact(s);
-      if (round == 0) once[i] = memcpy(must(malloc(s->bytes)), s->host, s->bytes);
-      else ret->same &= !memcmp(once[i], s->host, s->bytes);
+      if (round == 0)
+        once[i] = memcpy(must(malloc(s->bytes)), s->host, s->bytes);
+      else
+        ret->same &= !memcmp(once[i], s->host, s->bytes);
     }
   }
   for (int i = 0; i < n; i++) free(once[i]);
@@ -310,10 +331,10 @@ static void try_case(mkc_context *ctx, const char *device, const struct sweep_ca
   *(ok ? &passed : &failed) += 1;
   if (r.o > worst_o) worst_o = r.o;
   if (r.ht > worst_ht) worst_ht = r.ht;
-  printf("%-4s %-17s B=%d T=%-5d H=%d/%d %d/%d %-9s %s%s  o %.2e  ht %.2e%s%s\n", ok ? "ok" : "FAIL",
-         c->spec, (int)c->B, (int)c->T, (int)c->qk_heads, (int)c->H, c->dk, c->dv,
-         layout_names[c->layout], c->state ? "state" : "-    ", c->gates ? " resets" : "", r.o, r.ht,
-         r.same ? "" : "  NOT THE SAME BITS", r.intact ? "" : "  STRAY WRITE");
+  printf("%-4s %-17s B=%d T=%-5d H=%d/%d %d/%d %-9s %s%s  o %.2e  ht %.2e%s%s\n",
+         ok ? "ok" : "FAIL", c->spec, (int)c->B, (int)c->T, (int)c->qk_heads, (int)c->H, c->dk,
+         c->dv, layout_names[c->layout], c->state ? "state" : "-    ", c->gates ? " resets" : "",
+         r.o, r.ht, r.same ? "" : "  NOT THE SAME BITS", r.intact ? "" : "  STRAY WRITE");
   fflush(stdout);
   mkc_op_destroy(op);
   arena_finish(&a);
@@ -329,10 +350,18 @@ static void sweep(mkc_context *ctx, const char *device, bool full) {
     for (int d = 0; d < 4; d++)
       for (int t = 0; t < nlengths; t++, k++) {
         if (!full && (k + s) % 5 != 0) continue; /* a covering sample */
-        const struct sweep_case c = {
-            .spec = specs[s], .B = 1 + k % 2, .T = lengths[t], .H = full ? 4 : 2,
-            .qk_heads = k % 3 == 1 ? 1 : full ? 4 : 2, .dk = sizes[d][0], .dv = sizes[d][1],
-            .layout = (enum layout)(k % NLAYOUTS), .state = k % 4 != 1, .gates = k % 2};
+        const struct sweep_case c = {.spec = specs[s],
+                                     .B = 1 + k % 2,
+                                     .T = lengths[t],
+                                     .H = full ? 4 : 2,
+                                     .qk_heads = k % 3 == 1 ? 1
+                                                 : full     ? 4
+                                                            : 2,
+                                     .dk = sizes[d][0],
+                                     .dv = sizes[d][1],
+                                     .layout = (enum layout)(k % NLAYOUTS),
+                                     .state = k % 4 != 1,
+                                     .gates = k % 2};
         try_case(ctx, device, &c);
       }
 }
@@ -351,8 +380,10 @@ int main(int argc, char **argv) {
   const char *device = "cpu";
   bool full = false;
   for (int i = 1; i < argc; i++) {
-    if (!strcmp(argv[i], "--full")) full = true;
-    else device = argv[i];
+    if (!strcmp(argv[i], "--full"))
+      full = true;
+    else
+      device = argv[i];
   }
   if (!strncmp(device, "cuda:", 5)) open_cuda(device);
   mkc_context *ctx;

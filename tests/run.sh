@@ -86,9 +86,9 @@ suites() {
 
 # check NAME COMMAND...: one test, which passes when the command succeeds, and is skipped at 77.
 check() {
-  name=$1
+  label=$1
   shift
-  progress "$name"
+  progress "$label"
   start=$(date +%s)
   "$@" >"$log" 2>&1
   case $? in
@@ -99,7 +99,7 @@ check() {
     tail -n 60 "$log"
     ;;
   esac
-  say "$name: $verdict ($(($(date +%s) - start)) s)"
+  say "$label: $verdict ($(($(date +%s) - start)) s)"
 }
 
 # Our C files; what maskc emitted (tests/golden) is formatted by its template.
@@ -135,6 +135,17 @@ check_layers() {
     ! grep -n '#include "../runtime/' gen/*.[ch] | grep -vE 'runtime/(base/|source\.h)' &&
     ! grep -nE '__global__|__shared__|__syncthreads' gen -r --include='*.[ch]' &&
     ! nm -D --defined-only build/libmaskc.so | grep -v ' mkc_'
+}
+
+# Meson asks this too, but only when it configures.
+check_listed() {
+  for file in tests/test_*.c; do
+    test=${file#tests/test_}
+    grep -q "\['${test%.c}'," tests/meson.build || {
+      echo "$file is not listed in tests/meson.build"
+      return 1
+    }
+  done
 }
 
 # An example, built by hand against what `meson install` puts in place, runs.
@@ -186,6 +197,7 @@ if build build -Dtests=true; then
   check "clang-tidy" check_tidy
 fi
 check "layers" check_layers
+check "tests are listed" check_listed
 check "setup" sh tests/setup_test.sh
 check "clang-format" check_format
 check "shellcheck" check_scripts

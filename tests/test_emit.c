@@ -52,7 +52,8 @@ static char *line_of(const char *text, int number) {
 }
 
 /* A template line without splices is the emitted line, to the letter. */
-static void check_line(const char *file, int number, const char *emitted, size_t len, int *checked) {
+static void check_line(const char *file, int number, const char *emitted, size_t len,
+                       int *checked) {
   const struct embedded_file *f = strncmp(file, "specs/", 6) ? embedded_find(file) : NULL;
   if (!f) return;
   char *line = line_of(f->data, number);
@@ -85,11 +86,14 @@ static void test_line_directives_lead_to_the_template(void **state) {
 
 static void test_arrays(void **state) {
   (void)state;
-  static const struct { const char *name, *axes; mkc_dtype dtype; int output, optional; } want[] = {
-      {"C", "BTHk", MKC_BF16, 0, 0},    {"B", "BTHk", MKC_BF16, 0, 0},
-      {"v", "BTHv", MKC_BF16, 0, 0},    {"dt", "BTH", MKC_F32, 0, 0},
-      {"A_log", "H", MKC_F32, 0, 0},    {"h0", "BHkv", MKC_F32, 0, 1},
-      {"o", "BTHv", MKC_BF16, 1, 0},    {"ht", "BHkv", MKC_F32, 1, 1},
+  static const struct {
+    const char *name, *axes;
+    mkc_dtype dtype;
+    int output, optional;
+  } want[] = {
+      {"C", "BTHk", MKC_BF16, 0, 0}, {"B", "BTHk", MKC_BF16, 0, 0}, {"v", "BTHv", MKC_BF16, 0, 0},
+      {"dt", "BTH", MKC_F32, 0, 0},  {"A_log", "H", MKC_F32, 0, 0}, {"h0", "BHkv", MKC_F32, 0, 1},
+      {"o", "BTHv", MKC_BF16, 1, 0}, {"ht", "BHkv", MKC_F32, 1, 1},
   };
   struct op_source s;
   emit("t.lua",
@@ -144,12 +148,30 @@ static void test_mask_decay_is_the_transition(void **state) {
   struct op_source a, b;
   emit("t.lua", "return variant { name = \"x\", mask = decay(exp(input { \"g\", max = 0 })) }",
        "sm_80", 64, 64, &a);
-  emit("t.lua", "return variant { name = \"x\", transition = { decay(exp(input { \"g\", max = 0 })) } }",
+  emit("t.lua",
+       "return variant { name = \"x\", transition = { decay(exp(input { \"g\", max = 0 })) } }",
        "sm_80", 64, 64, &b);
   const char *x = strstr(a.text, "enum {"), *y = strstr(b.text, "enum {");
   assert_string_equal(x, y);
   op_source_finish(&a);
   op_source_finish(&b);
+}
+
+/* An op takes OP_MAX_ARRAYS arrays; a spec that reads more is refused, not cut. */
+static void test_too_many_arrays_are_refused(void **state) {
+  (void)state;
+  struct buf text = {0};
+  struct op_source s;
+  struct error err = {0};
+  const struct gen_config c = {.arch = "sm_80", .dtype = MKC_BF16, .dk = 64, .dv = 64};
+  buf_puts(&text, "return variant { name = \"x\", transition = { decay(sigmoid(0");
+  for (int i = 0; i < OP_MAX_ARRAYS; i++) buf_printf(&text, " + input \"g%d\"", i);
+  buf_puts(&text, ")) } }");
+  assert_int_equal(gen_op("t.lua", buf_text(&text), text.len, &c, &s, &err), MKC_E_NO_SCHEDULE);
+  assert_contains(error_text(&err), "more than 24 arrays");
+  assert_null(s.text);
+  error_finish(&err);
+  buf_finish(&text);
 }
 
 int main(void) {
@@ -160,6 +182,7 @@ int main(void) {
       cmocka_unit_test(test_hostile_text_stays_out),
       cmocka_unit_test(test_emission_is_deterministic),
       cmocka_unit_test(test_mask_decay_is_the_transition),
+      cmocka_unit_test(test_too_many_arrays_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,7 +66,7 @@ static void test_shared_nodes_are_steps(void **state) {
   assert_contains(buf_text(&code.steps), "tile_softplus(gate.in_dt + per_head.param_bias)");
   assert_contains(buf_text(&code.steps), "line = 1");
   assert_null(strstr(buf_text(&code.value), "softplus"));
-  assert_int_equal(code.nleaves, 2);
+  assert_int_equal(code.leaves.n, 2);
   expr_code_finish(&code);
   unload_spec(&s);
 }

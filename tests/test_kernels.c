@@ -38,7 +38,8 @@ static void compile(const char *path, const char *text, const char *arch, int dk
   const double start = now_ms();
   gen_op(path, text, strlen(text), &c, &s, &err);
   assert_string_equal(error_text(&err), "");
-  const struct nvrtc_job job = {.source = s.text, .arch = arch, .kind = NVRTC_CUBIN, .verbose = true};
+  const struct nvrtc_job job = {
+      .source = s.text, .arch = arch, .kind = NVRTC_CUBIN, .verbose = true};
   nvrtc_compile(nvrtc, &job, &r, &err);
   assert_string_equal(error_text(&err), "");
   const double ms = now_ms() - start;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * test_plan.c - the planner: what it takes on each architecture, and what it says when nothing fits.
+ * test_plan.c - the planner: what it takes on each architecture, and what it says when nothing
+ * fits.
  */
 #include "gen_support.h"
 
@@ -23,7 +24,8 @@ static void print_candidates(struct buf *out, const struct variant *v, const cha
   for (int i = 0; i < n; i++) {
     buf_puts(out, i == 0 ? "  * " : "    ");
     plan_print(out, &plans[i]);
-    if (plans[i].reason) buf_printf(out, "\n      %s\n", plans[i].reason);
+    if (plans[i].reason)
+      buf_printf(out, "\n      %s\n", plans[i].reason);
     else {
       buf_puts(out, "\n      ");
       plan_print_cost(out, &plans[i]);
@@ -84,10 +86,14 @@ static void assert_refused(const char *spec, struct gen_config c, mkc_status sta
 
 static void test_what_has_no_schedule_is_named(void **state) {
   (void)state;
-  static const struct { const char *spec, *message; } cases[] = {
+  static const struct {
+    const char *spec, *message;
+  } cases[] = {
       {V("transition = { delta(input \"b\") }"), "slot transition: delta"},
-      {V("transition = { decay(sigmoid(input { \"f\", dk })) }"), "slot transition: a decay over dk"},
-      {V("transition = { decay(sigmoid(input { \"f\", dv })) }"), "slot transition: a decay over dv"},
+      {V("transition = { decay(sigmoid(input { \"f\", dk })) }"),
+       "slot transition: a decay over dk"},
+      {V("transition = { decay(sigmoid(input { \"f\", dv })) }"),
+       "slot transition: a decay over dv"},
       {V("mask = fenwick(input { \"l\", levels })"), "slot mask: fenwick"},
       {V("mask = window(4)"), "slot mask: window"},
       {V("normaliser = rowsum"), "slot normaliser"},

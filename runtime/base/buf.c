@@ -31,7 +31,9 @@ void buf_write(struct buf *b, const void *data, size_t len) {
   b->data[b->len] = 0;
 }
 
-void buf_puts(struct buf *b, const char *s) { buf_write(b, s, strlen(s)); }
+void buf_puts(struct buf *b, const char *s) {
+  buf_write(b, s, strlen(s));
+}
 
 void buf_printf(struct buf *b, const char *fmt, ...) {
   va_list ap, again;
@@ -48,7 +50,9 @@ void buf_printf(struct buf *b, const char *fmt, ...) {
   va_end(ap);
 }
 
-const char *buf_text(const struct buf *b) { return b->data ? b->data : ""; }
+const char *buf_text(const struct buf *b) {
+  return b->data ? b->data : "";
+}
 
 char *buf_steal(struct buf *b) {
   char *data = b->failed ? NULL : b->data ? b->data : calloc(1, 1);

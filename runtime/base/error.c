@@ -46,7 +46,9 @@ void error_append(struct error *err, const char *fmt, ...) {
   va_end(ap);
 }
 
-const char *error_text(const struct error *err) { return err->text ? err->text : ""; }
+const char *error_text(const struct error *err) {
+  return err->text ? err->text : "";
+}
 
 void error_finish(struct error *err) {
   if (err->text != out_of_memory) free(err->text);
