@@ -43,7 +43,7 @@ static const char *axes_text(const char *axes) {
 }
 
 static const char *ctype(mkc_dtype t) {
-  return t == MKC_BF16 ? "bf16" : "float";
+  return t == MKC_BF16 ? "bf16" : t == MKC_F16 ? "fp16" : "float";
 }
 
 struct op_array emit_array_of(const char *name, const char *axes, mkc_dtype dtype, int align) {
@@ -115,6 +115,9 @@ static void emit_sizes(struct emission *e) {
   const struct plan *p = e->plan;
   buf_printf(&e->slots, "dk = %d, dv = %d, chunk = %d, min_blocks = %d,\n", p->config.dk,
              p->config.dv, p->config.chunk, p->blocks_an_sm);
+  /* the storage type, and what the vocabulary calls it: pack_bf16x2 */
+  emit_string(&e->slots, "element", ctype(p->config.dtype));
+  emit_string(&e->slots, "kind", p->config.dtype == MKC_F16 ? "f16" : "bf16");
   emit_string(&e->slots, "entry", e->out->entry);
   emit_string(&e->slots, "spec", e->v->path);
 }

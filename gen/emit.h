@@ -52,9 +52,9 @@ mkc_status emit_op(const struct variant *v, const struct plan *plan, struct aren
 
 /* ---- expr_code.c ---- */
 
-/* NULL if a kernel can compute this expression for a token and a head; else what it cannot
- * ("sum", "a value over channels"). */
-const char *expr_not_emitted(const struct expr *e);
+/* NULL if a kernel can compute this expression for a token and a head, and for a channel where axis
+ * is AXIS_DV; else what it cannot ("sum", "a value over channels"). */
+const char *expr_not_emitted(const struct expr *e, enum axis axis);
 
 /* What a set of expressions reads, and their values as C text. */
 struct expr_code {
@@ -66,14 +66,24 @@ struct expr_code {
   int line;         /* of the spec */
 };
 
-/* C text in fp32 of e[0] + ... + e[n-1]; numbers, dk and dv are folded in float64. Inputs print as
- * gate.in_NAME, params as per_head.param_NAME. expr_code_finish frees the text. */
-void expr_code(const struct expr *const *e, int n, const struct gen_config *config, struct arena *a,
-               struct expr_code *ret);
+enum expr_join { JOIN_SUM, JOIN_PRODUCT };
+
+struct expr_term {
+  const struct expr *e;
+  bool inverse; /* of a product: divides */
+};
+
+/* C text in fp32 of the sum or product of n >= 1 terms; numbers, dk and dv are folded in float64.
+ * Inputs print as gate.in_NAME, those over dv as in_NAME, params as per_head.param_NAME, o as o.
+ * expr_code_finish frees the text. */
+void expr_code(const struct expr_term *terms, int n, enum expr_join join,
+               const struct gen_config *config, struct arena *a, struct expr_code *ret);
 void expr_code_finish(struct expr_code *code);
 
 /* key = { text = .., inputs = .., per_head = .., steps = .., value = .., atom = .., line = .. },
  * text: the expression as the spec has it, for a comment. */
 void emit_code(struct buf *out, const char *key, const struct expr_code *code, const char *text);
+/* key = { { field = "in_g", fp32 = true }, ... }, the scalars of a token among the leaves */
+void emit_inputs(struct buf *out, const char *key, const struct leaf_list *leaves);
 
 #endif

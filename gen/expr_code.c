@@ -55,14 +55,24 @@ static const char *name_of(enum op op) {
   return text[op];
 }
 
-const char *expr_not_emitted(const struct expr *e) {
-  if (!e) return NULL;
-  if (e->axis != AXIS_NONE) return "a value over channels";
+/* Over channels there are the inputs of a token and o; per-channel params and scalars of a token
+ * are not read there yet. */
+static const char *leaf_not_emitted(const struct expr *e, enum axis axis) {
+  if (e->axis != AXIS_NONE && e->axis != axis) return "a value over channels";
   if (e->step) return "a value over steps";
-  if (e->op == OP_SYMBOL && e->symbol >= SYM_QK) return "a symbol of another slot";
-  if (arity(e) > 0 && !spelling(e->op)) return name_of(e->op);
+  if (e->op == OP_SYMBOL && e->symbol >= SYM_QK && !(e->symbol == SYM_O && axis == AXIS_DV))
+    return "a symbol of another slot";
+  if (e->op == OP_PARAM && e->axis != AXIS_NONE) return "a param over channels";
+  if (e->op == OP_INPUT && axis == AXIS_DV && e->axis == AXIS_NONE) return "a scalar of a token";
+  return NULL;
+}
+
+const char *expr_not_emitted(const struct expr *e, enum axis axis) {
+  if (!e) return NULL;
+  if (arity(e) == 0) return leaf_not_emitted(e, axis);
+  if (!spelling(e->op)) return name_of(e->op);
   for (int i = 0; i < arity(e); i++) {
-    const char *bad = expr_not_emitted(e->arg[i]);
+    const char *bad = expr_not_emitted(e->arg[i], axis);
     if (bad) return bad;
   }
   return NULL;
@@ -95,16 +105,23 @@ static void print_number(struct buf *out, double x) {
   buf_finish(&text);
 }
 
+static void print_symbol(struct expr_code *code, struct buf *out, enum symbol symbol) {
+  if (symbol == SYM_HEAD) code->uses_head = true;
+  if (symbol == SYM_HEADS) code->uses_heads = true;
+  buf_puts(out, symbol == SYM_O ? "o" : symbol == SYM_HEAD ? "per_head.head" : "per_head.heads");
+}
+
 static void print_leaf(struct printer *p, struct buf *out, const struct expr *e) {
-  struct expr_code *code = p->code;
   if (e->op == OP_SYMBOL) {
-    const bool head = e->symbol == SYM_HEAD;
-    *(head ? &code->uses_head : &code->uses_heads) = true;
-    buf_puts(out, head ? "per_head.head" : "per_head.heads");
+    print_symbol(p->code, out, e->symbol);
     return;
   }
-  leaf_list_add(&code->leaves, e->leaf);
-  buf_printf(out, e->leaf->param ? "per_head.param_%s" : "gate.in_%s", e->leaf->name);
+  leaf_list_add(&p->code->leaves, e->leaf);
+  const char *prefix = e->leaf->param               ? "per_head.param_"
+                       : e->leaf->axis == AXIS_NONE ? "gate.in_"
+                                                    : "in_";
+  buf_puts(out, prefix);
+  buf_puts(out, e->leaf->name);
 }
 
 static void print_node(struct printer *p, struct buf *out, const struct expr *e);
@@ -179,20 +196,30 @@ static void print_steps(struct printer *p, const struct expr *e) {
   buf_finish(&text);
 }
 
-void expr_code(const struct expr *const *e, int n, const struct gen_config *config, struct arena *a,
-               struct expr_code *ret) {
+/* "a + b", "a * b / c", "1.0f / a" */
+static void print_terms(struct printer *p, const struct expr_term *terms, int n,
+                        enum expr_join join) {
+  struct buf *out = &p->code->value;
+  if (terms[0].inverse) buf_puts(out, "1.0f / ");
+  for (int i = 0; i < n; i++) {
+    if (i > 0) buf_puts(out, join == JOIN_SUM ? " + " : terms[i].inverse ? " / " : " * ");
+    const int need = join == JOIN_SUM ? TERM : i == 0 && !terms[i].inverse ? PRODUCT : UNARY;
+    print_operand(p, out, terms[i].e, n == 1 && !terms[0].inverse ? 0 : need);
+  }
+}
+
+void expr_code(const struct expr_term *terms, int n, enum expr_join join,
+               const struct gen_config *config, struct arena *a, struct expr_code *ret) {
   unsigned top = 0;
-  for (int i = 0; i < n; i++) top = e[i]->id > top ? e[i]->id : top;
-  *ret = (struct expr_code){.line = e[0]->line};
+  for (int i = 0; i < n; i++) top = terms[i].e->id > top ? terms[i].e->id : top;
+  *ret = (struct expr_code){.line = 0};
   struct printer p = {config, ret, arena_array(a, unsigned, top + 1),
                       arena_array(a, bool, top + 1)};
-  for (int i = 0; i < n; i++) count_uses(&p, e[i]);
-  for (int i = 0; i < n; i++) print_steps(&p, e[i]);
-  for (int i = 0; i < n; i++) {
-    if (i > 0) buf_puts(&ret->value, " + ");
-    print_operand(&p, &ret->value, e[i], TERM);
-  }
-  ret->atom = n == 1 && operand_binding(&p, e[0]) == ATOM;
+  for (int i = 0; i < n; i++) count_uses(&p, terms[i].e);
+  for (int i = 0; i < n; i++) print_steps(&p, terms[i].e);
+  for (int i = 0; i < n && !ret->line; i++) ret->line = terms[i].e->line;
+  print_terms(&p, terms, n, join);
+  ret->atom = n == 1 && !terms[0].inverse && operand_binding(&p, terms[0].e) == ATOM;
 }
 
 void expr_code_finish(struct expr_code *code) {
@@ -202,9 +229,13 @@ void expr_code_finish(struct expr_code *code) {
 
 /* ---- slots ---- */
 
-static void emit_inputs(struct buf *out, const struct leaf_list *leaves) {
+void emit_inputs(struct buf *out, const char *key, const struct leaf_list *leaves) {
+  buf_printf(out, "%s = { ", key);
   for (int i = 0; i < leaves->n; i++)
-    if (!leaves->at[i]->param) buf_printf(out, "{ field = \"in_%s\" }, ", leaves->at[i]->name);
+    if (!leaves->at[i]->param && leaves->at[i]->axis == AXIS_NONE)
+      buf_printf(out, "{ field = \"in_%s\", fp32 = %s }, ", leaves->at[i]->name,
+                 leaves->at[i]->fp32 ? "true" : "false");
+  buf_puts(out, "},\n");
 }
 
 static bool reads_per_head(const struct expr_code *code) {
@@ -216,9 +247,8 @@ static bool reads_per_head(const struct expr_code *code) {
 void emit_code(struct buf *out, const char *key, const struct expr_code *code, const char *text) {
   buf_printf(out, "%s = {\n", key);
   emit_string(out, "text", text);
-  buf_puts(out, "inputs = { ");
-  emit_inputs(out, &code->leaves);
-  buf_printf(out, "},\nper_head = %s,\n", reads_per_head(code) ? "true" : "false");
+  emit_inputs(out, "inputs", &code->leaves);
+  buf_printf(out, "per_head = %s,\n", reads_per_head(code) ? "true" : "false");
   buf_printf(out, "steps = { %s},\n", buf_text(&code->steps));
   emit_string(out, "value", buf_text(&code->value));
   buf_printf(out, "atom = %s,\nline = %d },\n", code->atom ? "true" : "false", code->line);

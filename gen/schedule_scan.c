@@ -7,16 +7,9 @@
  */
 #include "schedule_scan.h"
 
-#include "emit.h"
+#include "expr.h"
 
-enum {
-  CHUNK = 64,
-  DECAY_TABLE = 3 * CHUNK + 16, /* floats; two of them, as in the template */
-};
-
-static bool is_input(const struct expr *e, enum axis axis) {
-  return e->op == OP_INPUT && e->axis == axis && !e->step;
-}
+enum { CHUNK = 64 };
 
 static bool in_list(int x, const int *list) {
   for (; *list; list++)
@@ -56,23 +49,99 @@ static const char *lacks_in_transition(const struct branch *b) {
   return NULL;
 }
 
-static const char *lacks_in_roles(const struct branch *b) {
-  if (!is_input(b->q, AXIS_DK)) return "slot q: an expression (it takes an input as it is)";
-  if (!is_input(b->k, AXIS_DK)) return "slot k: an expression (it takes an input as it is)";
-  if (!is_input(b->v, AXIS_DV)) return "slot v: an expression (it takes an input as it is)";
-  if (b->q->leaf == b->k->leaf) return "slots q and k: one input for both";
+/* ---- roles ---- */
+
+static const struct expr minus_one = {.op = OP_CONST, .width = 1, .lo = -1, .hi = -1, .value = -1};
+
+static bool add_term(struct scan_role *r, const struct expr *e, bool inverse) {
+  if (r->nterms == SCAN_MAX_TERMS) return false;
+  r->terms[r->nterms++] = (struct expr_term){e, inverse};
+  return true;
+}
+
+bool scan_role_split(const struct expr *e, enum axis axis, struct scan_role *ret) {
+  *ret = (struct scan_role){0};
+  while (e->op != OP_INPUT) {
+    const struct expr *x = e->arg[0], *y = e->arg[1];
+    bool taken = false;
+    if (e->op == OP_NEG)
+      taken = add_term(ret, &minus_one, false);
+    else if (e->op == OP_MUL && !x->axis)
+      taken = add_term(ret, x, false);
+    else if ((e->op == OP_MUL || e->op == OP_DIV) && !y->axis)
+      taken = add_term(ret, y, e->op == OP_DIV);
+    if (!taken) return false;
+    e = e->op == OP_MUL && !x->axis ? y : x;
+  }
+  ret->leaf = e->leaf;
+  return e->axis == axis && !e->step;
+}
+
+static const char *lacks_in_role(const char *slot, const struct expr *e, enum axis axis,
+                                 struct arena *a) {
+  struct scan_role role;
+  if (!scan_role_split(e, axis, &role))
+    return arena_printf(a, "slot %s: an expression over channels (it takes scalars times an input)",
+                        slot);
+  for (int i = 0; i < role.nterms; i++) {
+    const char *bad = expr_not_emitted(role.terms[i].e, AXIS_NONE);
+    if (bad) return arena_printf(a, "slot %s: %s", slot, bad);
+  }
   return NULL;
 }
 
+static const char *lacks_in_roles(const struct branch *b, struct arena *a) {
+  const char *what = lacks_in_role("q", b->q, AXIS_DK, a);
+  if (!what) what = lacks_in_role("k", b->k, AXIS_DK, a);
+  if (!what) what = lacks_in_role("v", b->v, AXIS_DV, a);
+  if (what) return what;
+  struct scan_role q, k;
+  scan_role_split(b->q, AXIS_DK, &q);
+  scan_role_split(b->k, AXIS_DK, &k);
+  return q.leaf == k.leaf ? "slots q and k: one input for both" : NULL;
+}
+
 static const char *lacks_in_expressions(const struct branch *b, struct arena *a) {
-  const char *bad = expr_not_emitted(b->scale);
+  const char *bad = expr_not_emitted(b->scale, AXIS_NONE);
   if (bad) return arena_printf(a, "slot scale: %s", bad);
   for (int i = 0; i < b->nfactors; i++)
-    if ((bad = expr_not_emitted(b->factors[i].log)))
+    if ((bad = expr_not_emitted(b->factors[i].log, AXIS_NONE)))
       return arena_printf(a, "slot transition: %s in a decay", bad);
   for (int i = 0; i < b->nweights; i++)
-    if ((bad = expr_not_emitted(b->weights[i].log)))
+    if ((bad = expr_not_emitted(b->weights[i].log, AXIS_NONE)))
       return arena_printf(a, "slot mask: %s in a decay", bad);
+  return NULL;
+}
+
+/* ---- output ---- */
+
+struct tile_list {
+  const struct leaf *value; /* the input of v, which is in shared memory anyway */
+  struct leaf_list *leaves;
+};
+
+static void add_tile(void *data, const struct leaf *leaf) {
+  struct tile_list *tiles = data;
+  if (!leaf->param && leaf != tiles->value) leaf_list_add(tiles->leaves, leaf);
+}
+
+void scan_output_tiles(const struct variant *v, struct leaf_list *ret) {
+  struct scan_role role;
+  *ret = (struct leaf_list){.n = 0};
+  if (!v->output || !scan_role_split(v->branches[0].v, AXIS_DV, &role)) return;
+  struct tile_list tiles = {role.leaf, ret};
+  expr_each_leaf(v->output, add_tile, &tiles);
+}
+
+static const char *lacks_in_output(const struct variant *v, struct arena *a) {
+  const char *bad = expr_not_emitted(v->output, AXIS_DV);
+  if (bad) return arena_printf(a, "slot output: %s", bad);
+  const struct branch *b = &v->branches[0];
+  struct leaf_list tiles;
+  scan_output_tiles(v, &tiles);
+  for (int i = 0; i < tiles.n; i++)
+    if (tiles.at[i]->fp32 || tiles.at[i] == b->q->leaf || tiles.at[i] == b->k->leaf)
+      return arena_printf(a, "slot output: input %s, which has another use", tiles.at[i]->name);
   return NULL;
 }
 
@@ -83,22 +152,34 @@ static const char *lacks(const struct variant *v, const struct gen_config *confi
   if (v->nbranches > 1) return "slot branches";
   if (v->steps) return "slot steps";
   if (v->normaliser) return "slot normaliser";
-  if (v->output) return "slot output";
   if (!b->linear) return "slot score: anything but qk";
   if (b->read_before) return "slot read: \"before\"";
   if (!what) what = lacks_in_mask(b);
   if (!what) what = lacks_in_transition(b);
-  if (!what) what = lacks_in_roles(b);
+  if (!what) what = lacks_in_roles(b, a);
   if (!what) what = lacks_in_expressions(b, a);
+  if (!what) what = lacks_in_output(v, a);
   if (!what) what = lacks_in_config(config, a);
   return what;
 }
 
-/* Mirrors SMEM_BYTES of the template; emit.c checks that they agree by construction (the kernel
- * declares SMEM_BYTES, and the CPU device refuses a launch with less). */
-static int smem_bytes(const struct gen_config *c, const struct plan *p, bool decay) {
-  const int stage = 2 * CHUNK * (2 * c->dk + p->dv_tile);
-  const int tables = decay ? 2 * DECAY_TABLE * 4 : 0;
+/* Floats of a chunk's token table: b_i, 2^b_i, 2^(b_last - b_i) and, alone, 2^b_last where there is
+ * a decay; a write and a read weight where the roles have them. Mirrors TABLE of the template. */
+static int table_floats(const struct branch *b) {
+  struct scan_role q, k, v;
+  scan_role_split(b->q, AXIS_DK, &q);
+  scan_role_split(b->k, AXIS_DK, &k);
+  scan_role_split(b->v, AXIS_DV, &v);
+  return (b->decay != DECAY_NONE ? 3 * CHUNK + 16 : 0) + (k.nterms + v.nterms > 0 ? CHUNK : 0) +
+         (q.nterms > 0 ? CHUNK : 0);
+}
+
+/* Mirrors SMEM_BYTES of the template; the CPU device refuses a launch with less. */
+static int smem_bytes(const struct gen_config *c, const struct plan *p, const struct variant *v) {
+  struct leaf_list tiles;
+  scan_output_tiles(v, &tiles);
+  const int stage = 2 * CHUNK * (2 * c->dk + (1 + tiles.n) * p->dv_tile);
+  const int tables = 2 * 4 * table_floats(&v->branches[0]);
   return p->stages * stage + 2 * CHUNK * CHUNK + 2 * CHUNK * p->dv_tile + tables;
 }
 
@@ -126,10 +207,10 @@ static double chunk_us(const struct plan *p) {
 }
 
 /* Bytes, FLOPs, and a time from three bounds: memory, tensor cores, the latency of a chunk. */
-static void predict(struct plan *p, int gate_inputs) {
+static void predict(struct plan *p, double other_bytes) {
   const double dk = p->config.dk, dv = p->config.dv, again = p->blocks_a_head - 1;
   const struct target *t = p->target;
-  p->bytes = 2 * (2 * dk + 2 * dv) + 4 * gate_inputs;
+  p->bytes = 2 * (2 * dk + 2 * dv) + other_bytes;
   p->flops = 4 * dk * dv + 2 * CHUNK * (dk + dv);
   const double memory = p->bytes / t->copy_gbs, tensor = p->flops / t->mma_tflops / 1e3;
   p->floor_ns = larger(memory, tensor);
@@ -141,16 +222,21 @@ static void predict(struct plan *p, int gate_inputs) {
   p->predicted_ns = larger(latency, larger(memory + l2, tensor + p_again));
 }
 
-static int gate_inputs(const struct variant *v) {
-  int n = 0;
-  for (int i = 0; i < v->nleaves; i++) n += !v->leaves[i]->param && v->leaves[i]->axis == AXIS_NONE;
-  return n;
+/* What is read beside q, k and v for a token of one head. */
+static double other_bytes(const struct variant *v, int dv) {
+  struct leaf_list tiles;
+  scan_output_tiles(v, &tiles);
+  double bytes = 2.0 * dv * tiles.n;
+  for (int i = 0; i < v->nleaves; i++)
+    if (!v->leaves[i]->param && v->leaves[i]->axis == AXIS_NONE)
+      bytes += v->leaves[i]->fp32 ? 4 : 2;
+  return bytes;
 }
 
 static int candidates(const struct variant *v, const struct gen_config *config,
                       const struct target *target, struct plan *ret, struct arena *a) {
   int n = 0;
-  for (int dv_tile = config->dv; dv_tile >= 64; dv_tile /= 2)
+  for (int dv_tile = config->dv; dv_tile >= 32; dv_tile /= 2)
     for (int stages = 2; stages <= 3; stages++) {
       struct plan *p = &ret[n++];
       *p = (struct plan){.schedule = &schedule_scan, .target = target, .config = *config};
@@ -159,13 +245,13 @@ static int candidates(const struct variant *v, const struct gen_config *config,
       p->stages = stages;
       p->threads = dv_tile / 16 * 32;
       p->blocks_a_head = config->dv / dv_tile;
-      p->smem_bytes = smem_bytes(config, p, v->branches[0].decay != DECAY_NONE);
+      p->smem_bytes = smem_bytes(config, p, v);
       p->blocks_an_sm = resident_blocks(p);
       if (p->smem_bytes > target->smem_block)
         p->reason = arena_printf(a, "wants %d bytes of shared memory; a block has %d",
                                  p->smem_bytes, target->smem_block);
       else
-        predict(p, gate_inputs(v));
+        predict(p, other_bytes(v, config->dv));
     }
   return n;
 }

@@ -12,13 +12,15 @@ enum { TILE_ALIGN = 16 }; /* tiles move in pieces of 16 bytes */
 
 /* ---- expressions ---- */
 
+enum { MAX_LOGS = 48 };
+
 /* The logarithms whose sum is the log decay of a token; returns how many. */
-static int collect_logs(const struct branch *b, const struct expr **ret) {
+static int collect_logs(const struct branch *b, struct expr_term ret[MAX_LOGS]) {
   int n = 0;
-  for (int i = 0; i < b->nfactors; i++)
-    if (b->factors[i].log) ret[n++] = b->factors[i].log;
-  for (int i = 0; i < b->nweights; i++)
-    if (b->weights[i].log) ret[n++] = b->weights[i].log;
+  for (int i = 0; i < b->nfactors && n < MAX_LOGS; i++)
+    if (b->factors[i].log) ret[n++] = (struct expr_term){b->factors[i].log, false};
+  for (int i = 0; i < b->nweights && n < MAX_LOGS; i++)
+    if (b->weights[i].log) ret[n++] = (struct expr_term){b->weights[i].log, false};
   return n;
 }
 
@@ -38,31 +40,59 @@ static void print_decay(struct buf *out, const struct branch *b) {
   }
 }
 
-/* Returns whether there is a decay. */
-static bool emit_decay(struct emission *e, const struct branch *b, struct expr_code *ret) {
-  const int most = b->nfactors + b->nweights;
-  const struct expr **logs = arena_array(e->arena, const struct expr *, most);
-  const int n = collect_logs(b, logs);
+/* One expression of the kernel, or `key = false` where there is none. */
+static void emit_terms(struct emission *e, const char *key, const struct expr_term *terms, int n,
+                       enum expr_join join, const char *text, struct expr_code *ret) {
+  *ret = (struct expr_code){0};
   if (n == 0) {
-    buf_puts(&e->slots, "decay = false,\n");
-    return false;
+    buf_printf(&e->slots, "%s = false,\n", key);
+    return;
   }
-  struct buf text = {0};
-  print_decay(&text, b);
-  expr_code(logs, n, &e->plan->config, e->arena, ret);
-  emit_code(&e->slots, "decay", ret, buf_text(&text));
-  buf_finish(&text);
-  return true;
+  expr_code(terms, n, join, &e->plan->config, e->arena, ret);
+  emit_code(&e->slots, key, ret, text);
 }
 
-static bool emit_scale(struct emission *e, const struct expr *scale, struct expr_code *ret) {
-  if (scale->op == OP_CONST && scale->value == 1) {
-    buf_puts(&e->slots, "scale = false,\n");
-    return false;
-  }
-  expr_code(&scale, 1, &e->plan->config, e->arena, ret);
-  emit_code(&e->slots, "scale", ret, "");
-  return true;
+static void emit_decay(struct emission *e, const struct branch *b, struct expr_code *ret) {
+  struct expr_term logs[MAX_LOGS];
+  struct buf text = {0};
+  print_decay(&text, b);
+  emit_terms(e, "decay", logs, collect_logs(b, logs), JOIN_SUM, buf_text(&text), ret);
+  buf_finish(&text);
+}
+
+/* What k and v are multiplied by, as one weight of the write k v'. */
+static void emit_write(struct emission *e, const struct scan_role *k, const struct scan_role *v,
+                       struct expr_code *ret) {
+  struct expr_term terms[2 * SCAN_MAX_TERMS];
+  int n = 0;
+  for (int i = 0; i < k->nterms; i++) terms[n++] = k->terms[i];
+  for (int i = 0; i < v->nterms; i++) terms[n++] = v->terms[i];
+  emit_terms(e, "write", terms, n, JOIN_PRODUCT, "", ret);
+}
+
+/* The output's expression, and where its inputs over dv are: v's tile, or a tile of their own. */
+static void emit_output_value(struct emission *e, const struct leaf *value,
+                              const struct leaf_list *tiles, struct expr_code *ret) {
+  const struct expr_term term = {e->v->output, false};
+  emit_terms(e, "output", &term, term.e ? 1 : 0, JOIN_SUM, "", ret);
+  buf_puts(&e->slots, "channels = { ");
+  for (int i = 0; i < ret->leaves.n; i++)
+    if (ret->leaves.at[i] == value)
+      buf_printf(&e->slots, "{ field = \"in_%s\", tile = \"sV\" }, ", value->name);
+  for (int i = 0; i < tiles->n; i++)
+    buf_printf(&e->slots, "{ field = \"in_%s\", tile = \"sIn_%s\" }, ", tiles->at[i]->name,
+               tiles->at[i]->name);
+  buf_puts(&e->slots, "},\ntiles = { ");
+  for (int i = 0; i < tiles->n; i++)
+    buf_printf(&e->slots, "{ field = \"in_%s\", tile = \"sIn_%s\" }, ", tiles->at[i]->name,
+               tiles->at[i]->name);
+  buf_puts(&e->slots, "},\n");
+}
+
+static void emit_scale(struct emission *e, const struct expr *scale, struct expr_code *ret) {
+  const struct expr_term term = {scale, false};
+  const bool one = scale->op == OP_CONST && scale->value == 1;
+  emit_terms(e, "scale", &term, one ? 0 : 1, JOIN_SUM, "", ret);
 }
 
 /* What the kernel reads once a head: symbols, then params. */
@@ -84,9 +114,11 @@ static void emit_role(struct emission *e, const char *role, const char *name, co
 }
 
 static void emit_leaf(struct emission *e, const struct leaf *leaf) {
+  const mkc_dtype dtype = leaf->fp32 ? MKC_F32 : e->plan->config.dtype;
   char field[64];
   snprintf(field, sizeof field, "%s_%s", leaf->param ? "param" : "in", leaf->name);
-  emit_array(e, field, emit_array_of(leaf->name, leaf->param ? "H" : "BTH", MKC_F32, 4));
+  emit_array(e, field,
+             emit_array_of(leaf->name, leaf->param ? "H" : "BTH", dtype, leaf->fp32 ? 4 : 2));
 }
 
 static void emit_output(struct emission *e, const char *name, const char *axes, mkc_dtype dtype,
@@ -97,13 +129,19 @@ static void emit_output(struct emission *e, const char *name, const char *axes, 
   emit_array(e, name, x);
 }
 
-/* q, k, v, what the expressions read, then the state and the output. */
-static void emit_arrays(struct emission *e, const struct branch *b,
-                        const struct leaf_list *leaves) {
-  emit_role(e, "q", b->q->leaf->name, "BTHk");
-  emit_role(e, "k", b->k->leaf->name, "BTHk");
-  emit_role(e, "v", b->v->leaf->name, "BTHv");
-  for (int i = 0; i < leaves->n; i++) emit_leaf(e, leaves->at[i]);
+/* The scalars of a token and the params that the expressions read, then the tiles of the output. */
+static void emit_leaves(struct emission *e, const struct leaf_list *leaves,
+                        const struct leaf_list *tiles) {
+  char field[64];
+  for (int i = 0; i < leaves->n; i++)
+    if (leaves->at[i]->axis == AXIS_NONE) emit_leaf(e, leaves->at[i]);
+  for (int i = 0; i < tiles->n; i++) {
+    snprintf(field, sizeof field, "in_%s", tiles->at[i]->name);
+    emit_role(e, field, tiles->at[i]->name, "BTHv");
+  }
+}
+
+static void emit_states_and_output(struct emission *e) {
   struct op_array h0 = emit_array_of("h0", "BHkv", MKC_F32, 4);
   h0.optional = 1;
   emit_array(e, "h0", h0);
@@ -111,18 +149,42 @@ static void emit_arrays(struct emission *e, const struct branch *b,
   emit_output(e, "ht", "BHkv", MKC_F32, 4, 1);
 }
 
+/* decay, write, read: of a token; scale: of a head; output: of a channel. */
+enum { CODE_DECAY, CODE_WRITE, CODE_READ, CODE_SCALE, CODE_OUTPUT, CODES };
+
+static void emit_leaves_of(struct emission *e, struct expr_code codes[CODES],
+                           const struct leaf_list *tiles) {
+  struct leaf_list leaves = {0};
+  bool head = false, heads = false;
+  for (int i = 0; i < CODES; i++) {
+    for (int j = 0; j < codes[i].leaves.n; j++) leaf_list_add(&leaves, codes[i].leaves.at[j]);
+    head |= codes[i].uses_head;
+    heads |= codes[i].uses_heads;
+    expr_code_finish(&codes[i]);
+  }
+  emit_inputs(&e->slots, "inputs", &leaves);
+  emit_per_head(e, &leaves, head, heads);
+  emit_leaves(e, &leaves, tiles);
+}
+
 void schedule_scan_slots(struct emission *e) {
   const struct branch *b = &e->v->branches[0];
-  struct expr_code decay = {0}, scale = {0};
-  struct leaf_list leaves = {0};
+  struct scan_role q, k, v;
+  scan_role_split(b->q, AXIS_DK, &q);
+  scan_role_split(b->k, AXIS_DK, &k);
+  scan_role_split(b->v, AXIS_DV, &v);
+  struct leaf_list tiles;
+  scan_output_tiles(e->v, &tiles);
+  struct expr_code codes[CODES];
   buf_printf(&e->slots, "dv_tile = %d, stages = %d,\n", e->plan->dv_tile, e->plan->stages);
-  if (emit_decay(e, b, &decay))
-    for (int i = 0; i < decay.leaves.n; i++) leaf_list_add(&leaves, decay.leaves.at[i]);
-  if (emit_scale(e, b->scale, &scale))
-    for (int i = 0; i < scale.leaves.n; i++) leaf_list_add(&leaves, scale.leaves.at[i]);
-  emit_per_head(e, &leaves, decay.uses_head || scale.uses_head,
-                decay.uses_heads || scale.uses_heads);
-  emit_arrays(e, b, &leaves);
-  expr_code_finish(&decay);
-  expr_code_finish(&scale);
+  emit_decay(e, b, &codes[CODE_DECAY]);
+  emit_write(e, &k, &v, &codes[CODE_WRITE]);
+  emit_terms(e, "read", q.terms, q.nterms, JOIN_PRODUCT, "", &codes[CODE_READ]);
+  emit_scale(e, b->scale, &codes[CODE_SCALE]);
+  emit_output_value(e, v.leaf, &tiles, &codes[CODE_OUTPUT]);
+  emit_role(e, "q", q.leaf->name, "BTHk");
+  emit_role(e, "k", k.leaf->name, "BTHk");
+  emit_role(e, "v", v.leaf->name, "BTHv");
+  emit_leaves_of(e, codes, &tiles);
+  emit_states_and_output(e);
 }

@@ -83,7 +83,7 @@ function render(name, text, slots, vocabulary)
   local out = {}
   local file, next_line = nil, nil   -- where the compiler would think the next line comes from
   local at_file, at_line = nil, nil  -- set by at() for one line
-  local env = setmetatable({ ipairs = ipairs, pairs = pairs }, {
+  local env = setmetatable({ ipairs = ipairs, pairs = pairs, unpack = table.unpack }, {
     __index = function(_, key)
       local value = slots[key]
       if value == nil then error(("%s: the plan has no slot '%s'"):format(name, key), 2) end

@@ -28,8 +28,9 @@ struct sweep_case {
   int64_t B, T, H, qk_heads;
   int dk, dv;
   enum layout layout;
-  bool state; /* h0 and ht */
-  int gates;  /* 0: as drawn; 1: with resets: -inf, -1e4 and 0 */
+  const char *arch; /* NULL: the device's own */
+  bool state;       /* h0 and ht */
+  int gates;        /* 0: as drawn; 1: with resets: -inf, -1e4 and 0 */
 };
 
 struct side { /* an array on the host, and where the device sees it */
@@ -305,6 +306,7 @@ static mkc_op *make_op(mkc_context *ctx, const char *device, const struct sweep_
   mkc_op_options options = MKC_OP_OPTIONS_INIT;
   options.spec_path = c->spec;
   options.device = device;
+  options.arch = c->arch;
   options.dk = c->dk;
   options.dv = c->dv;
   mkc_op *op;
@@ -341,12 +343,13 @@ static void try_case(mkc_context *ctx, const char *device, const struct sweep_ca
 }
 
 static void sweep(mkc_context *ctx, const char *device, bool full) {
-  static const char *const specs[] = {"linear_attention", "retnet", "lightning2", "simple_gla"};
+  static const char *const specs[] = {"linear_attention", "retnet",      "lightning2",
+                                      "simple_gla",       "mamba2_core", "mamba2"};
   static const int sizes[][2] = {{64, 64}, {128, 128}, {64, 128}, {128, 64}};
   static const int64_t lengths[] = {1, 63, 64, 65, 127, 128, 200, 257, 1024, 4099};
   const int nlengths = full ? 10 : 7;
   int k = 0;
-  for (int s = 0; s < 4; s++)
+  for (int s = 0; s < (int)(sizeof specs / sizeof *specs); s++)
     for (int d = 0; d < 4; d++)
       for (int t = 0; t < nlengths; t++, k++) {
         if (!full && (k + s) % 5 != 0) continue; /* a covering sample */
@@ -364,6 +367,26 @@ static void sweep(mkc_context *ctx, const char *device, bool full) {
                                      .gates = k % 2};
         try_case(ctx, device, &c);
       }
+}
+
+/* Plans of other cards, which the CPU device runs as well: split heads, tiles of 32 channels. */
+static void sweep_archs(mkc_context *ctx, const char *device) {
+  static const struct sweep_case cases[] = {
+      {.spec = "simple_gla", .arch = "sm_86", .dk = 128, .dv = 128, .gates = 1},
+      {.spec = "retnet", .arch = "sm_120", .dk = 128, .dv = 128},
+      {.spec = "mamba2", .arch = "sm_86", .dk = 128, .dv = 64},
+      {.spec = "mamba2", .arch = "sm_89", .dk = 128, .dv = 128},
+      {.spec = "mamba2_core", .arch = "sm_90a", .dk = 64, .dv = 128},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct sweep_case c = cases[i];
+    c.B = 1;
+    c.T = 150;
+    c.H = 2;
+    c.qk_heads = 1;
+    c.state = true;
+    try_case(ctx, device, &c);
+  }
 }
 
 static void open_cuda(const char *device) {
@@ -389,6 +412,7 @@ int main(int argc, char **argv) {
   mkc_context *ctx;
   if (mkc_context_create(NULL, &ctx)) die("context", mkc_last_error());
   sweep(ctx, device, full);
+  if (!cu) sweep_archs(ctx, device);
   mkc_context_destroy(ctx);
   printf("worst o %.2e, worst ht %.2e on %s\n", worst_o, worst_ht, device);
   printf("%d passed, %d failed\n", passed, failed);

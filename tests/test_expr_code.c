@@ -16,7 +16,8 @@ static void assert_scale(const char *expression, const char *expected) {
   struct expr_code code;
   snprintf(text, sizeof text, "return variant { name = \"x\", scale = %s }", expression);
   load_spec(&s, text);
-  expr_code(&s.variant->branches[0].scale, 1, &config, &s.arena, &code);
+  const struct expr_term term = {s.variant->branches[0].scale, false};
+  expr_code(&term, 1, JOIN_SUM, &config, &s.arena, &code);
   assert_string_equal(buf_text(&code.value), expected);
   expr_code_finish(&code);
   unload_spec(&s);
@@ -61,12 +62,31 @@ static void test_shared_nodes_are_steps(void **state) {
   struct expr_code code;
   load_spec(&s, "local dt = softplus(input \"dt\" + param \"bias\")\n"
                 "return variant { name = \"x\", transition = { decay(exp(-dt * dt)) } }");
-  const struct expr *log = s.variant->branches[0].factors[0].log;
-  expr_code(&log, 1, &config, &s.arena, &code);
+  const struct expr_term log = {s.variant->branches[0].factors[0].log, false};
+  expr_code(&log, 1, JOIN_SUM, &config, &s.arena, &code);
   assert_contains(buf_text(&code.steps), "tile_softplus(gate.in_dt + per_head.param_bias)");
   assert_contains(buf_text(&code.steps), "line = 1");
   assert_null(strstr(buf_text(&code.value), "softplus"));
   assert_int_equal(code.leaves.n, 2);
+  expr_code_finish(&code);
+  unload_spec(&s);
+}
+
+/* dt * x / n as the terms of a product */
+static void test_products(void **state) {
+  (void)state;
+  struct loaded_spec s;
+  struct expr_code code;
+  load_spec(&s, "return variant { name = \"x\", scale = param \"a\" + 1,\n"
+                "  transition = { decay(sigmoid(input \"f\")) } }");
+  const struct branch *b = &s.variant->branches[0];
+  const struct expr_term terms[] = {{b->scale, false}, {b->factors[0].log, true}, {b->scale, true}};
+  expr_code(terms, 3, JOIN_PRODUCT, &config, &s.arena, &code);
+  assert_contains(buf_text(&code.steps), "per_head.param_a + 1.0f");
+  assert_contains(buf_text(&code.value), " / -tile_softplus(-gate.in_f) / e");
+  expr_code_finish(&code);
+  expr_code(terms + 1, 1, JOIN_PRODUCT, &config, &s.arena, &code);
+  assert_string_equal(buf_text(&code.value), "1.0f / -tile_softplus(-gate.in_f)");
   expr_code_finish(&code);
   unload_spec(&s);
 }
@@ -76,8 +96,8 @@ static void test_what_cannot_be_emitted_is_named(void **state) {
   struct loaded_spec s;
   load_spec(&s, "return variant { name = \"x\", transition = {\n"
                 "  decay(sigmoid(sum(input { \"f\", dk }))) } }");
-  assert_string_equal(expr_not_emitted(s.variant->branches[0].factors[0].log), "sum");
-  assert_null(expr_not_emitted(s.variant->branches[0].scale));
+  assert_string_equal(expr_not_emitted(s.variant->branches[0].factors[0].log, AXIS_NONE), "sum");
+  assert_null(expr_not_emitted(s.variant->branches[0].scale, AXIS_NONE));
   unload_spec(&s);
 }
 
@@ -96,6 +116,7 @@ int main(void) {
       cmocka_unit_test(test_head_is_a_number_a_head),
       cmocka_unit_test(test_numbers_ignore_the_locale),
       cmocka_unit_test(test_shared_nodes_are_steps),
+      cmocka_unit_test(test_products),
       cmocka_unit_test(test_what_cannot_be_emitted_is_named),
       cmocka_unit_test(test_lua_quote),
   };

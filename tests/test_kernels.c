@@ -69,6 +69,7 @@ static void test_all_architectures(void **state) {
       for (int v = 0; v < 2; v++) compile_shipped("simple_gla", archs[a], sizes[k], sizes[v]);
     compile_shipped("retnet", archs[a], 128, 128);
     compile_shipped("linear_attention", archs[a], 128, 128);
+    compile_shipped("mamba2", archs[a], 128, 64);
   }
   print_message("slowest: %.0f ms from spec to cubin\n", slowest_ms);
 }

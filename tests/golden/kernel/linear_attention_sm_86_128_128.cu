@@ -19,6 +19,7 @@
  * kernel uses into its source, which then includes nothing. NVRTC compiles this as C++17.
  */
 typedef unsigned short bf16; /* storage only: arithmetic is done in float */
+typedef unsigned short fp16; /* likewise */
 typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef long long i64;
@@ -138,8 +139,8 @@ typedef struct scan_args {
   i64 ht_batch, ht_token, ht_head, ht_heads;
 } scan_args;
 
-/* Element offset of 16-byte piece `piece` of row `row` in a tile of `columns` bf16; the exclusive
- * or spreads the eight rows of an ldmatrix over all banks. Sixteen columns on, the offset is
+/* Element offset of 16-byte piece `piece` of row `row` in a tile of `columns`; the exclusive or
+ * spreads the eight rows of an ldmatrix over all banks. Sixteen columns on, the offset is
  * right(offset, 1); sixteen rows down it is offset + 16 * columns. */
 TILE_FN int swizzle(int columns, int row, int piece) {
   return row * columns + ((piece ^ (row & 7)) << 3);
@@ -157,8 +158,8 @@ TILE_FN i64 first_piece(int columns, i64 stride) {
 }
 
 /* starts the copy of a chunk; rows from `rows` on are zeroed, not read */
-TILE_FN void load_tile(bf16 *restrict dst, const bf16 *restrict src, int columns, i64 offset,
-                       i64 stride, int rows) {
+TILE_FN void load_tile(bf16 *restrict dst, const bf16 *restrict src, int columns,
+                       i64 offset, i64 stride, int rows) {
   const int pieces = columns / 8, piece = tile_tid() % pieces, first = tile_tid() / pieces;
   TILE_UNROLL
   for (int i = 0; i < CHUNK * pieces / THREADS; i++) {
@@ -169,8 +170,8 @@ TILE_FN void load_tile(bf16 *restrict dst, const bf16 *restrict src, int columns
 }
 
 /* writes a chunk's output, `rows` rows */
-TILE_FN void store_tile(bf16 *restrict dst, const bf16 *restrict src, i64 offset, i64 stride,
-                        int rows) {
+TILE_FN void store_tile(bf16 *restrict dst, const bf16 *restrict src, i64 offset,
+                        i64 stride, int rows) {
   const int pieces = DV_TILE / 8, piece = tile_tid() % pieces, first = tile_tid() / pieces;
   TILE_UNROLL
   for (int i = 0; i < CHUNK * pieces / THREADS; i++) {
@@ -272,7 +273,8 @@ TILE_KERNEL(linear_attention_forward, scan_args, THREADS, 1) {
     /* P: each warp takes 16 rows and blocks of 32 columns that reach the diagonal */
     TILE_UNROLL
     for (int block = 0; block < 8 / WARPS; block++) {
-      const int row_block = warp & 3, col_block = 2 * (warp / 4 + block); /* in units of 16 */
+      const int unit = warp + block * WARPS;
+      const int row_block = unit & 3, col_block = 2 * (unit >> 2); /* in units of 16 */
       if (col_block <= row_block) {
         float p[4][4] = {{0}};
         TILE_UNROLL
@@ -348,14 +350,16 @@ TILE_KERNEL(linear_attention_forward, scan_args, THREADS, 1) {
       }
     }
     TILE_UNROLL
-    for (int mb = 0; mb < 4; mb++)
+    for (int mb = 0; mb < 4; mb++) {
       TILE_UNROLL
       for (int nb = 0; nb < 2; nb++) {
         scale4(out[mb][nb], scale, scale);
-        bf16 *row = sO + swizzle(DV_TILE, 16 * mb + frag_row, 2 * warp + nb) + frag_col;
+        const int at = swizzle(DV_TILE, 16 * mb + frag_row, 2 * warp + nb) + frag_col;
+        bf16 *row = sO + at;
         st_u32(row, pack_bf16x2(out[mb][nb][0], out[mb][nb][1]));
         st_u32(row + 8 * DV_TILE, pack_bf16x2(out[mb][nb][2], out[mb][nb][3]));
       }
+    }
     if (++stage == STAGES) stage = 0;
   }
 

@@ -21,6 +21,7 @@
  * kernel uses into its source, which then includes nothing. NVRTC compiles this as C++17.
  */
 typedef unsigned short bf16; /* storage only: arithmetic is done in float */
+typedef unsigned short fp16; /* likewise */
 typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef long long i64;
@@ -156,15 +157,15 @@ enum {
   SMEM_V = SMEM_K + 2 * STAGES * QK_TILE,
   SMEM_P = SMEM_V + 2 * STAGES * V_TILE,
   SMEM_O = SMEM_P + 2 * CHUNK * CHUNK,
-  SMEM_DECAY = SMEM_O + 2 * V_TILE,
+  SMEM_TABLE = SMEM_O + 2 * V_TILE,
 
-  /* a chunk's decay table, in floats: b_i, 2^b_i, 2^(b_last - b_i), 2^b_last */
-  SUM = 0,
-  FROM_START = CHUNK,
-  TO_END = 2 * CHUNK,
-  WHOLE = 3 * CHUNK,
-  DECAY_TABLE = 3 * CHUNK + 16,
-  SMEM_BYTES = SMEM_DECAY + 2 * 4 * DECAY_TABLE
+  /* a chunk's token table, in floats */
+  SUM = 0, /* b_i */
+  FROM_START = 1 * CHUNK, /* 2^b_i */
+  TO_END = 2 * CHUNK, /* 2^(b_last - b_i) */
+  WHOLE = 3 * CHUNK, /* 2^b_last, one number */
+  TABLE = WHOLE + 16,
+  SMEM_BYTES = SMEM_TABLE + 2 * 4 * TABLE
 };
 
 /* Strides are in elements. Head h of the output reads head h * heads / H of an array. */
@@ -186,8 +187,8 @@ typedef struct scan_args {
   i64 ht_batch, ht_token, ht_head, ht_heads;
 } scan_args;
 
-/* Element offset of 16-byte piece `piece` of row `row` in a tile of `columns` bf16; the exclusive
- * or spreads the eight rows of an ldmatrix over all banks. Sixteen columns on, the offset is
+/* Element offset of 16-byte piece `piece` of row `row` in a tile of `columns`; the exclusive or
+ * spreads the eight rows of an ldmatrix over all banks. Sixteen columns on, the offset is
  * right(offset, 1); sixteen rows down it is offset + 16 * columns. */
 TILE_FN int swizzle(int columns, int row, int piece) {
   return row * columns + ((piece ^ (row & 7)) << 3);
@@ -205,8 +206,8 @@ TILE_FN i64 first_piece(int columns, i64 stride) {
 }
 
 /* starts the copy of a chunk; rows from `rows` on are zeroed, not read */
-TILE_FN void load_tile(bf16 *restrict dst, const bf16 *restrict src, int columns, i64 offset,
-                       i64 stride, int rows) {
+TILE_FN void load_tile(bf16 *restrict dst, const bf16 *restrict src, int columns,
+                       i64 offset, i64 stride, int rows) {
   const int pieces = columns / 8, piece = tile_tid() % pieces, first = tile_tid() / pieces;
   TILE_UNROLL
   for (int i = 0; i < CHUNK * pieces / THREADS; i++) {
@@ -217,8 +218,8 @@ TILE_FN void load_tile(bf16 *restrict dst, const bf16 *restrict src, int columns
 }
 
 /* writes a chunk's output, `rows` rows */
-TILE_FN void store_tile(bf16 *restrict dst, const bf16 *restrict src, i64 offset, i64 stride,
-                        int rows) {
+TILE_FN void store_tile(bf16 *restrict dst, const bf16 *restrict src, i64 offset,
+                        i64 stride, int rows) {
   const int pieces = DV_TILE / 8, piece = tile_tid() % pieces, first = tile_tid() / pieces;
   TILE_UNROLL
   for (int i = 0; i < CHUNK * pieces / THREADS; i++) {
@@ -235,7 +236,7 @@ TILE_FN void scale4(float *x, float low, float high) {
   x[3] *= high;
 }
 
-/* What the decay reads of one token. */
+/* What the spec's expressions read once a token. */
 typedef struct gate_values {
   float in_g;
 } gate_values;
@@ -258,9 +259,11 @@ TILE_FN float log2_decay(const gate_values gate) {
   return x < LOG2_ZERO ? LOG2_ZERO : x;
 }
 
-/* one warp: a chunk's decay table from the log2 decays x0, x1 of tokens 2 lane and 2 lane + 1 */
-TILE_FN void decay_table(float *table, float x0, float x1) {
-  const int lane = tile_lane();
+/* one warp: the token table of a chunk; t is this lane's first token of two */
+TILE_FN void token_table(float *table, const gate_values gate0, const gate_values gate1,
+                         i64 t, i64 T) {
+  const int lane = tile_lane(), inside0 = t < T, inside1 = t + 1 < T;
+  const float x0 = inside0 ? log2_decay(gate0) : 0.0f, x1 = inside1 ? log2_decay(gate1) : 0.0f;
   float sum = x0 + x1;
   TILE_UNROLL
   for (int distance = 1; distance < 32; distance *= 2) {
@@ -281,7 +284,7 @@ TILE_KERNEL(simple_gla_forward, scan_args, THREADS, 1) {
   TILE_SMEM(bf16, sV, SMEM_V, STAGES * V_TILE);
   TILE_SMEM(bf16, sP, SMEM_P, CHUNK * CHUNK);
   TILE_SMEM(bf16, sO, SMEM_O, V_TILE);
-  TILE_SMEM(float, sDecay, SMEM_DECAY, 2 * DECAY_TABLE); /* of this chunk and the next */
+  TILE_SMEM(float, sTable, SMEM_TABLE, 2 * TABLE); /* of this chunk and the next */
 
   const int lane = tile_lane(), warp = tile_warp();
   const int frag_row = lane >> 2, frag_col = 2 * (lane & 3); /* of an mma accumulator */
@@ -330,13 +333,12 @@ TILE_KERNEL(simple_gla_forward, scan_args, THREADS, 1) {
   }
   const float *in_g = a.in_g + batch * a.in_g_batch +
       head * a.in_g_heads / H * a.in_g_head;
-  gate_values gate0 = {0}, gate1 = {0}; /* GATE_WARP: of its two tokens in the chunk after next */
+  gate_values gate0 = {0}, gate1 = {0}; /* GATE_WARP: of its two tokens in the next chunk */
   if (warp == GATE_WARP) {
     const i64 t = 2 * lane;
     gate0 = load_gate(&a, in_g, t);
     gate1 = load_gate(&a, in_g, t + 1);
-    decay_table(sDecay, t < T ? log2_decay(gate0) : 0.0f,
-                t + 1 < T ? log2_decay(gate1) : 0.0f);
+    token_table(sTable, gate0, gate1, t, T);
     gate0 = load_gate(&a, in_g, t + CHUNK);
     gate1 = load_gate(&a, in_g, t + CHUNK + 1);
   }
@@ -348,7 +350,7 @@ TILE_KERNEL(simple_gla_forward, scan_args, THREADS, 1) {
     const int k_b = stage * QK_TILE + swizzle(DK, b_row, b_piece);
     const int k_t = stage * QK_TILE + swizzle(DK, t_row, t_piece);
     const int v_t = stage * V_TILE + swizzle(DV_TILE, t_row, 2 * warp + t_piece);
-    const float *table = sDecay + (n & 1) * DECAY_TABLE;
+    const float *table = sTable + (n & 1) * TABLE;
 
     cp_async_wait(STAGES - 2);
     barrier_sync(); /* chunk n is in shared memory; every warp is done with chunk n - 1 */
@@ -369,18 +371,18 @@ TILE_KERNEL(simple_gla_forward, scan_args, THREADS, 1) {
       store_tile(a.o, sO, o_at, a.o_token, CHUNK);
       o_at += CHUNK * a.o_token;
     }
-    if (warp == GATE_WARP) { /* the next chunk's table, and the loads for the one after it */
+    if (warp == GATE_WARP) { /* the next chunk's table, for the tokens that it has */
       const i64 t = t0 + CHUNK + 2 * lane;
-      decay_table(sDecay + ((n + 1) & 1) * DECAY_TABLE, t < T ? log2_decay(gate0) : 0.0f,
-                  t + 1 < T ? log2_decay(gate1) : 0.0f);
-      gate0 = load_gate(&a, in_g, t + CHUNK);
+      token_table(sTable + ((n + 1) & 1) * TABLE, gate0, gate1, t, T);
+      gate0 = load_gate(&a, in_g, t + CHUNK); /* for the chunk after it */
       gate1 = load_gate(&a, in_g, t + CHUNK + 1);
     }
 
     /* P: each warp takes 16 rows and blocks of 32 columns that reach the diagonal */
     TILE_UNROLL
     for (int block = 0; block < 8 / WARPS; block++) {
-      const int row_block = warp & 3, col_block = 2 * (warp / 4 + block); /* in units of 16 */
+      const int unit = warp + block * WARPS;
+      const int row_block = unit & 3, col_block = 2 * (unit >> 2); /* in units of 16 */
       if (col_block <= row_block) {
         float p[4][4] = {{0}};
         TILE_UNROLL
@@ -445,8 +447,8 @@ TILE_KERNEL(simple_gla_forward, scan_args, THREADS, 1) {
     for (int jb = 0; jb < 4; jb++) {
       u32 vf[4];
       ldmatrix_x4_trans(vf, sV + v_t + 16 * jb * DV_TILE);
-      const float *to_end = table + TO_END + 16 * jb + frag_col;
-      const tile_f2 d0 = ld_f32x2(to_end), d1 = ld_f32x2(to_end + 8);
+      const float *weight = table + TO_END + 16 * jb + frag_col;
+      const tile_f2 d0 = ld_f32x2(weight), d1 = ld_f32x2(weight + 8);
       u32 vt[4];
       vt[0] = pack_bf16x2(bf16lo_f32(vf[0]) * d0.x, bf16hi_f32(vf[0]) * d0.y);
       vt[1] = pack_bf16x2(bf16lo_f32(vf[2]) * d0.x, bf16hi_f32(vf[2]) * d0.y);
@@ -475,14 +477,16 @@ TILE_KERNEL(simple_gla_forward, scan_args, THREADS, 1) {
       }
     }
     TILE_UNROLL
-    for (int mb = 0; mb < 4; mb++)
+    for (int mb = 0; mb < 4; mb++) {
       TILE_UNROLL
       for (int nb = 0; nb < 2; nb++) {
         scale4(out[mb][nb], scale, scale);
-        bf16 *row = sO + swizzle(DV_TILE, 16 * mb + frag_row, 2 * warp + nb) + frag_col;
+        const int at = swizzle(DV_TILE, 16 * mb + frag_row, 2 * warp + nb) + frag_col;
+        bf16 *row = sO + at;
         st_u32(row, pack_bf16x2(out[mb][nb][0], out[mb][nb][1]));
         st_u32(row + 8 * DV_TILE, pack_bf16x2(out[mb][nb][2], out[mb][nb][3]));
       }
+    }
     if (++stage == STAGES) stage = 0;
   }
 

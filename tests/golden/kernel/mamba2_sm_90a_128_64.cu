@@ -1,0 +1,571 @@
+/* mamba2, forward pass: bf16, dk 128, dv 64, sm_90a. Emitted by maskc 0.1.0.
+ *
+ *   S <- exp(-exp(A_log) * softplus(dt + dt_bias)) S
+ *   S <- S + B (softplus(dt + dt_bias) * x)'
+ *   o = S' C
+ *   decay scalar, plain, flat, score linear
+ *   o <- (o + D * x) * silu(z)
+ *   input dt [B,T,H] fp32
+ *   param dt_bias [H] fp32
+ *   input x [B,T,H,dv]
+ *   input C [B,T,H,dk]
+ *   input B [B,T,H,dk]
+ *   param A_log [H] fp32
+ *   param D [H] fp32
+ *   input z [B,T,H,dv]
+ *
+ * (scan chunk=64 dv_tile=64 stages=2 threads=128 smem=116864 blocks_a_head=1)
+ * 900 bytes and 57 kFLOP a token of one head; on H100 SXM 80GB the floor is 0.303 ns, predicted 0.303 ns
+ */
+#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
+/* SPDX-License-Identifier: MIT
+ * tile_cuda.h - the tile vocabulary on the GPU, sm_80 class: inline PTX.
+ *
+ * Emitted kernels are written on these names only, so that the same text runs on the CPU device
+ * (tile_host.h has the same names). One paragraph a name: the emitter copies the paragraphs that a
+ * kernel uses into its source, which then includes nothing. NVRTC compiles this as C++17.
+ */
+typedef unsigned short bf16; /* storage only: arithmetic is done in float */
+typedef unsigned short fp16; /* likewise */
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef long long i64;
+#define restrict __restrict__
+#define TILE_FN static __device__ __forceinline__
+#define TILE_UNROLL _Pragma("unroll")
+
+/* TILE_KERNEL(name, args_type, threads, blocks that should fit on one SM) { body reads `a` } */
+#define TILE_KERNEL(name, args_type, threads, min_blocks) \
+  extern "C" __global__ void __launch_bounds__(threads, min_blocks) \
+      name(const __grid_constant__ args_type a)
+
+#define TILE_SMEM_BEGIN(total) extern __shared__ __align__(1024) unsigned char tile_smem_[]
+
+/* an array of `count` elements at a byte offset of the block's shared memory */
+#define TILE_SMEM(type, name, offset, count) type *const name = (type *)(tile_smem_ + (offset))
+
+TILE_FN int tile_tid(void) { return (int)threadIdx.x; }
+
+TILE_FN int tile_lane(void) { return (int)threadIdx.x & 31; }
+
+/* the warp's index, known to be uniform */
+TILE_FN int tile_warp(void) { return __shfl_sync(0xffffffffu, (int)(threadIdx.x >> 5), 0); }
+
+TILE_FN i64 tile_block(void) { return (i64)blockIdx.x; }
+
+TILE_FN u32 tile_smem_address(const void *p) { return (u32)__cvta_generic_to_shared(p); }
+
+TILE_FN void barrier_sync(void) { asm volatile("barrier.cta.sync 0;" ::: "memory"); }
+
+/* lane l receives the x of lane l - distance; lanes below `distance` keep theirs */
+TILE_FN float warp_shuffle_up_f32(float x, int distance) {
+  float r;
+  asm volatile("shfl.sync.up.b32 %0, %1, %2, 0, 0xffffffff;" : "=f"(r) : "f"(x), "r"(distance));
+  return r;
+}
+
+TILE_FN float warp_shuffle_idx_f32(float x, int lane) {
+  float r;
+  asm volatile("shfl.sync.idx.b32 %0, %1, %2, 31, 0xffffffff;" : "=f"(r) : "f"(x), "r"(lane));
+  return r;
+}
+
+TILE_FN u32 ld_u32(const void *p) { return *(const u32 *)p; }
+
+TILE_FN void st_u32(void *p, u32 x) { *(u32 *)p = x; }
+
+typedef struct __align__(8) tile_f2 { float x, y; } tile_f2;
+
+TILE_FN tile_f2 ld_f32x2(const void *p) { return *(const tile_f2 *)p; }
+
+TILE_FN void st_f32x2(void *p, float x, float y) {
+  tile_f2 v;
+  v.x = x;
+  v.y = y;
+  *(tile_f2 *)p = v;
+}
+
+typedef struct __align__(16) tile_u4 { u32 x, y, z, w; } tile_u4;
+
+/* 16 bytes from src to dst, either side global or shared, both 16-byte aligned */
+TILE_FN void copy_16(void *dst, const void *src) { *(tile_u4 *)dst = *(const tile_u4 *)src; }
+
+/* 16 bytes global -> shared, asynchronously; bytes past `bytes` (0 to 16) are zero */
+TILE_FN void cp_async_16(void *smem_dst, const void *src, int bytes) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+               :: "r"(tile_smem_address(smem_dst)), "l"(src), "r"(bytes) : "memory");
+}
+
+/* closes the group of this thread's copies issued since the last commit */
+TILE_FN void cp_async_commit(void) { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+/* waits until at most `groups` (a constant) of this thread's groups are in flight */
+#define cp_async_wait(groups) asm volatile("cp.async.wait_group %0;" :: "n"(groups) : "memory")
+
+/* four 8x8 matrices of 16-bit elements; lane l gives the address of row l % 8 of matrix l / 8 */
+TILE_FN void ldmatrix_x4(u32 *r, const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(tile_smem_address(row)) : "memory");
+}
+
+/* the same, each matrix transposed */
+TILE_FN void ldmatrix_x4_trans(u32 *r, const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(tile_smem_address(row)) : "memory");
+}
+
+/* d (16x8, fp32) += a (16x16, row-major) b (16x8, column-major); one warp */
+TILE_FN void mma_m16n8k16_bf16(float *d, const u32 *a, const u32 *b) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+               "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+/* two floats, rounded to nearest even, `lo` in the low half */
+TILE_FN u32 pack_bf16x2(float lo, float hi) {
+  u32 r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
+  return r;
+}
+
+TILE_FN float bf16lo_f32(u32 x) { return __uint_as_float(x << 16); }
+
+TILE_FN float bf16hi_f32(u32 x) { return __uint_as_float(x & 0xffff0000u); }
+
+/* 2^x; results below 2^-126 are 0 */
+TILE_FN float tile_exp2(float x) {
+  float r;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+
+TILE_FN float tile_exp(float x) { return expf(x); }
+
+/* log(1 + e^x), without overflow and without loss where it is small */
+TILE_FN float tile_softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }
+
+TILE_FN float tile_silu(float x) { return x / (1.0f + expf(-x)); }
+#else
+#include "tile_host.h" /* the same names on the CPU device */
+#endif
+
+enum {
+  DK = 128,
+  DV = 64,
+  DV_TILE = 64, /* value channels of a block */
+  SPLITS = DV / DV_TILE, /* blocks a head */
+  CHUNK = 64, /* tokens a step */
+  STAGES = 2, /* chunks of q, k and v in shared memory */
+  WARPS = DV_TILE / 16,
+  THREADS = 32 * WARPS,
+  GATE_WARP = WARPS == 8 ? 4 : 0, /* the warp with the least of P to compute */
+
+  /* elements of one chunk's tiles; byte offsets in shared memory */
+  QK_TILE = CHUNK * DK,
+  V_TILE = CHUNK * DV_TILE,
+  SMEM_Q = 0,
+  SMEM_K = SMEM_Q + 2 * STAGES * QK_TILE,
+  SMEM_V = SMEM_K + 2 * STAGES * QK_TILE,
+  SMEM_in_z = SMEM_V + 2 * STAGES * V_TILE,
+  SMEM_P = SMEM_in_z + 2 * STAGES * V_TILE,
+  SMEM_O = SMEM_P + 2 * CHUNK * CHUNK,
+  SMEM_TABLE = SMEM_O + 2 * V_TILE,
+
+  /* a chunk's token table, in floats */
+  SUM = 0, /* b_i */
+  FROM_START = 1 * CHUNK, /* 2^b_i */
+  TO_END = 2 * CHUNK, /* 2^(b_last - b_i), times the write weight */
+  WRITE = 3 * CHUNK, /* the weight of k_i v_i' */
+  WHOLE = 4 * CHUNK, /* 2^b_last, one number */
+  TABLE = WHOLE + 16,
+  SMEM_BYTES = SMEM_TABLE + 2 * 4 * TABLE
+};
+
+/* Strides are in elements. Head h of the output reads head h * heads / H of an array. */
+typedef struct scan_args {
+  i64 B, T, H;
+  const bf16 *q; /* C [B,T,H,dk] */
+  i64 q_batch, q_token, q_head, q_heads;
+  const bf16 *k; /* B [B,T,H,dk] */
+  i64 k_batch, k_token, k_head, k_heads;
+  const bf16 *v; /* x [B,T,H,dv] */
+  i64 v_batch, v_token, v_head, v_heads;
+  const float *in_dt; /* dt [B,T,H] */
+  i64 in_dt_batch, in_dt_token, in_dt_head, in_dt_heads;
+  const float *param_dt_bias; /* dt_bias [H] */
+  i64 param_dt_bias_batch, param_dt_bias_token, param_dt_bias_head, param_dt_bias_heads;
+  const float *param_A_log; /* A_log [H] */
+  i64 param_A_log_batch, param_A_log_token, param_A_log_head, param_A_log_heads;
+  const float *param_D; /* D [H] */
+  i64 param_D_batch, param_D_token, param_D_head, param_D_heads;
+  const bf16 *in_z; /* z [B,T,H,dv] */
+  i64 in_z_batch, in_z_token, in_z_head, in_z_heads;
+  const float *h0; /* h0 [B,H,dk,dv], or null */
+  i64 h0_batch, h0_token, h0_head, h0_heads;
+  bf16 *o; /* o [B,T,H,dv] */
+  i64 o_batch, o_token, o_head, o_heads;
+  float *ht; /* ht [B,H,dk,dv], or null */
+  i64 ht_batch, ht_token, ht_head, ht_heads;
+} scan_args;
+
+/* Element offset of 16-byte piece `piece` of row `row` in a tile of `columns`; the exclusive or
+ * spreads the eight rows of an ldmatrix over all banks. Sixteen columns on, the offset is
+ * right(offset, 1); sixteen rows down it is offset + 16 * columns. */
+TILE_FN int swizzle(int columns, int row, int piece) {
+  return row * columns + ((piece ^ (row & 7)) << 3);
+}
+
+TILE_FN int right(int offset, int blocks) { return offset ^ (16 * blocks); }
+
+/* rows of the chunk that starts at token `first`: CHUNK, or fewer at the sequence's end */
+TILE_FN int chunk_rows(i64 T, i64 first) { return T - first < CHUNK ? (int)(T - first) : CHUNK; }
+
+/* A tile moves in 16-byte pieces, PIECES = columns / 8 to a row: thread t takes piece t % PIECES of
+ * rows t / PIECES + i * THREADS / PIECES. This is the element offset of its first one. */
+TILE_FN i64 first_piece(int columns, i64 stride) {
+  return tile_tid() / (columns / 8) * stride + tile_tid() % (columns / 8) * 8;
+}
+
+/* starts the copy of a chunk; rows from `rows` on are zeroed, not read */
+TILE_FN void load_tile(bf16 *restrict dst, const bf16 *restrict src, int columns,
+                       i64 offset, i64 stride, int rows) {
+  const int pieces = columns / 8, piece = tile_tid() % pieces, first = tile_tid() / pieces;
+  TILE_UNROLL
+  for (int i = 0; i < CHUNK * pieces / THREADS; i++) {
+    const int row = first + i * (THREADS / pieces), inside = row < rows;
+    const i64 at = offset + i * (THREADS / pieces) * stride;
+    cp_async_16(dst + swizzle(columns, row, piece), src + (inside ? at : 0), inside ? 16 : 0);
+  }
+}
+
+/* writes a chunk's output, `rows` rows */
+TILE_FN void store_tile(bf16 *restrict dst, const bf16 *restrict src, i64 offset,
+                        i64 stride, int rows) {
+  const int pieces = DV_TILE / 8, piece = tile_tid() % pieces, first = tile_tid() / pieces;
+  TILE_UNROLL
+  for (int i = 0; i < CHUNK * pieces / THREADS; i++) {
+    const int row = first + i * (THREADS / pieces);
+    const i64 at = offset + i * (THREADS / pieces) * stride;
+    if (row < rows) copy_16(dst + at, src + swizzle(DV_TILE, row, piece));
+  }
+}
+
+TILE_FN void scale4(float *x, float low, float high) {
+  x[0] *= low;
+  x[1] *= low;
+  x[2] *= high;
+  x[3] *= high;
+}
+
+/* What the spec's expressions read once a head. */
+typedef struct head_values {
+  float param_dt_bias;
+  float param_A_log;
+  float param_D;
+} head_values;
+
+/* What the spec's expressions read once a token. */
+typedef struct gate_values {
+  float in_dt;
+} gate_values;
+
+/* of token t; zeros past the sequence's end */
+TILE_FN gate_values load_gate(const scan_args *a, const float *in_dt, i64 t) {
+  gate_values gate;
+  const int inside = t < a->T;
+  gate.in_dt = inside ? in_dt[t * a->in_dt_token] : 0.0f;
+  return gate;
+}
+
+/* log2 of one token's decay factor, exp(-exp(A_log) * softplus(dt + dt_bias)).
+ * A factor below 2^-126 is exactly 0 (2^x flushes), so LOG2_ZERO stands for all of them: sums of it
+ * stay small enough for exact differences. */
+#define LOG2_E 1.4426950408889634f
+#define LOG2_ZERO -160.0f
+TILE_FN float log2_decay(const head_values per_head, const gate_values gate) {
+  const float x = LOG2_E * (-tile_exp(per_head.param_A_log) * tile_softplus(gate.in_dt + per_head.param_dt_bias));
+  return x < LOG2_ZERO ? LOG2_ZERO : x;
+}
+
+/* what the spec multiplies k and v of a token by */
+TILE_FN float write_weight(const head_values per_head, const gate_values gate) {
+  return tile_softplus(gate.in_dt + per_head.param_dt_bias);
+}
+
+/* a channel of the output, from that of q' S and of the inputs */
+TILE_FN float output_value(
+    const head_values per_head, const float o, const float in_x, const float in_z) {
+  return (o + per_head.param_D * in_x) * tile_silu(in_z);
+}
+
+/* one warp: the token table of a chunk; t is this lane's first token of two */
+TILE_FN void token_table(float *table, const head_values per_head, const gate_values gate0, const gate_values gate1,
+                         i64 t, i64 T) {
+  const int lane = tile_lane(), inside0 = t < T, inside1 = t + 1 < T;
+  const float w0 = inside0 ? write_weight(per_head, gate0) : 0.0f;
+  const float w1 = inside1 ? write_weight(per_head, gate1) : 0.0f;
+  st_f32x2(table + WRITE + 2 * lane, w0, w1);
+  const float x0 = inside0 ? log2_decay(per_head, gate0) : 0.0f, x1 = inside1 ? log2_decay(per_head, gate1) : 0.0f;
+  float sum = x0 + x1;
+  TILE_UNROLL
+  for (int distance = 1; distance < 32; distance *= 2) {
+    const float below = warp_shuffle_up_f32(sum, distance);
+    if (lane >= distance) sum += below;
+  }
+  const float last = warp_shuffle_idx_f32(sum, 31), b0 = sum - x1, b1 = sum;
+  st_f32x2(table + SUM + 2 * lane, b0, b1);
+  st_f32x2(table + FROM_START + 2 * lane, tile_exp2(b0), tile_exp2(b1));
+  st_f32x2(table + TO_END + 2 * lane, tile_exp2(last - b0) * w0, tile_exp2(last - b1) * w1);
+  if (lane == 0) table[WHOLE] = tile_exp2(last);
+}
+
+TILE_KERNEL(mamba2_forward, scan_args, THREADS, 1) {
+  TILE_SMEM_BEGIN(SMEM_BYTES);
+  TILE_SMEM(bf16, sQ, SMEM_Q, STAGES * QK_TILE); /* [STAGES][CHUNK][DK] */
+  TILE_SMEM(bf16, sK, SMEM_K, STAGES * QK_TILE);
+  TILE_SMEM(bf16, sV, SMEM_V, STAGES * V_TILE);
+  TILE_SMEM(bf16, sIn_z, SMEM_in_z, STAGES * V_TILE);
+  TILE_SMEM(bf16, sP, SMEM_P, CHUNK * CHUNK);
+  TILE_SMEM(bf16, sO, SMEM_O, V_TILE);
+  TILE_SMEM(float, sTable, SMEM_TABLE, 2 * TABLE); /* of this chunk and the next */
+
+  const int lane = tile_lane(), warp = tile_warp();
+  const int frag_row = lane >> 2, frag_col = 2 * (lane & 3); /* of an mma accumulator */
+  /* this lane's row and piece of an ldmatrix: A operands; B stored [n][k]; either one stored
+   * transposed */
+  const int a_row = lane & 15, a_piece = lane >> 4;
+  const int b_row = (lane & 7) + ((lane >> 4) << 3), b_piece = (lane >> 3) & 1;
+  const int t_row = lane & 15, t_piece = lane >> 4;
+  const int p_a = swizzle(CHUNK, a_row, a_piece);
+
+  const i64 T = a.T;
+  const int chunks = (int)((T + CHUNK - 1) / CHUNK), H = (int)a.H, block = (int)tile_block();
+  const int batch = block / SPLITS / H, head = block / SPLITS % H, dv0 = block % SPLITS * DV_TILE;
+  /* this thread's place in the next chunk to load and to store */
+  i64 q_at = batch * a.q_batch + head * a.q_heads / H * a.q_head + first_piece(DK, a.q_token);
+  i64 k_at = batch * a.k_batch + head * a.k_heads / H * a.k_head + first_piece(DK, a.k_token);
+  i64 v_at = batch * a.v_batch + head * a.v_heads / H * a.v_head + first_piece(DV_TILE, a.v_token);
+  i64 o_at = batch * a.o_batch + head * a.o_head + first_piece(DV_TILE, a.o_token);
+  v_at += dv0;
+  o_at += dv0;
+  i64 in_z_at = batch * a.in_z_batch + head * a.in_z_heads / H * a.in_z_head +
+      first_piece(DV_TILE, a.in_z_token) + dv0;
+  head_values per_head;
+  per_head.param_dt_bias = a.param_dt_bias[head * a.param_dt_bias_heads / H * a.param_dt_bias_head];
+  per_head.param_A_log = a.param_A_log[head * a.param_A_log_heads / H * a.param_A_log_head];
+  per_head.param_D = a.param_D[head * a.param_D_heads / H * a.param_D_head];
+
+  /* rows 16 warp .. 16 warp + 15 of S' (dv), all DK columns, as mma accumulators */
+  float state[DK / 8][4] = {{0}};
+  if (a.h0) {
+    const i64 h0_head = head * a.h0_heads / H * a.h0_head;
+    const float *h0 = a.h0 + batch * a.h0_batch + h0_head + dv0 + 16 * warp;
+    TILE_UNROLL
+    for (int n = 0; n < DK / 8; n++)
+      TILE_UNROLL
+      for (int e = 0; e < 4; e++)
+        state[n][e] = h0[(8 * n + frag_col + (e & 1)) * a.h0_token + frag_row + 8 * (e >> 1)];
+  }
+
+  for (int i = 0; i < STAGES - 1; i++) {
+    if (i * CHUNK < T) {
+      const int rows = chunk_rows(T, i * CHUNK);
+      load_tile(sQ + i * QK_TILE, a.q, DK, q_at, a.q_token, rows);
+      load_tile(sK + i * QK_TILE, a.k, DK, k_at, a.k_token, rows);
+      load_tile(sV + i * V_TILE, a.v, DV_TILE, v_at, a.v_token, rows);
+      load_tile(sIn_z + i * V_TILE, a.in_z, DV_TILE, in_z_at, a.in_z_token, rows);
+      in_z_at += CHUNK * a.in_z_token;
+      q_at += CHUNK * a.q_token;
+      k_at += CHUNK * a.k_token;
+      v_at += CHUNK * a.v_token;
+    }
+    cp_async_commit();
+  }
+  const float *in_dt = a.in_dt + batch * a.in_dt_batch +
+      head * a.in_dt_heads / H * a.in_dt_head;
+  gate_values gate0 = {0}, gate1 = {0}; /* GATE_WARP: of its two tokens in the next chunk */
+  if (warp == GATE_WARP) {
+    const i64 t = 2 * lane;
+    gate0 = load_gate(&a, in_dt, t);
+    gate1 = load_gate(&a, in_dt, t + 1);
+    token_table(sTable, per_head, gate0, gate1, t, T);
+    gate0 = load_gate(&a, in_dt, t + CHUNK);
+    gate1 = load_gate(&a, in_dt, t + CHUNK + 1);
+  }
+
+  int stage = 0;
+  for (int n = 0; n < chunks; n++) {
+    const i64 t0 = (i64)n * CHUNK;
+    const int q_a = stage * QK_TILE + swizzle(DK, a_row, a_piece);
+    const int k_b = stage * QK_TILE + swizzle(DK, b_row, b_piece);
+    const int k_t = stage * QK_TILE + swizzle(DK, t_row, t_piece);
+    const int v_t = stage * V_TILE + swizzle(DV_TILE, t_row, 2 * warp + t_piece);
+    const float *table = sTable + (n & 1) * TABLE;
+
+    cp_async_wait(STAGES - 2);
+    barrier_sync(); /* chunk n is in shared memory; every warp is done with chunk n - 1 */
+    {
+      const i64 next = t0 + (STAGES - 1) * CHUNK;
+      if (next < T) {
+        const int rows = chunk_rows(T, next), free = stage == 0 ? STAGES - 1 : stage - 1;
+        load_tile(sQ + free * QK_TILE, a.q, DK, q_at, a.q_token, rows);
+        load_tile(sK + free * QK_TILE, a.k, DK, k_at, a.k_token, rows);
+        load_tile(sV + free * V_TILE, a.v, DV_TILE, v_at, a.v_token, rows);
+        load_tile(sIn_z + free * V_TILE, a.in_z, DV_TILE, in_z_at, a.in_z_token, rows);
+        in_z_at += CHUNK * a.in_z_token;
+        q_at += CHUNK * a.q_token;
+        k_at += CHUNK * a.k_token;
+        v_at += CHUNK * a.v_token;
+      }
+      cp_async_commit();
+    }
+    if (n > 0) {
+      store_tile(a.o, sO, o_at, a.o_token, CHUNK);
+      o_at += CHUNK * a.o_token;
+    }
+    if (warp == GATE_WARP) { /* the next chunk's table, for the tokens that it has */
+      const i64 t = t0 + CHUNK + 2 * lane;
+      token_table(sTable + ((n + 1) & 1) * TABLE, per_head, gate0, gate1, t, T);
+      gate0 = load_gate(&a, in_dt, t + CHUNK); /* for the chunk after it */
+      gate1 = load_gate(&a, in_dt, t + CHUNK + 1);
+    }
+
+    /* P: each warp takes 16 rows and blocks of 32 columns that reach the diagonal */
+    TILE_UNROLL
+    for (int block = 0; block < 8 / WARPS; block++) {
+      const int unit = warp + block * WARPS;
+      const int row_block = unit & 3, col_block = 2 * (unit >> 2); /* in units of 16 */
+      if (col_block <= row_block) {
+        float p[4][4] = {{0}};
+        TILE_UNROLL
+        for (int kb = 0; kb < DK / 16; kb++) {
+          u32 aq[4], bk[4];
+          ldmatrix_x4(aq, sQ + right(q_a, kb) + 16 * row_block * DK);
+          ldmatrix_x4(bk, sK + right(k_b, kb) + 16 * col_block * DK);
+          mma_m16n8k16_bf16(p[0], aq, bk);
+          mma_m16n8k16_bf16(p[1], aq, bk + 2);
+          if (col_block < row_block) {
+            ldmatrix_x4(bk, sK + right(k_b, kb) + 16 * (col_block + 1) * DK);
+            mma_m16n8k16_bf16(p[2], aq, bk);
+            mma_m16n8k16_bf16(p[3], aq, bk + 2);
+          }
+        }
+        const int i0 = 16 * row_block + frag_row, i1 = i0 + 8;
+        const float b0 = table[SUM + i0], b1 = table[SUM + i1];
+        TILE_UNROLL
+        for (int nb = 0; nb < 4; nb++) {
+          const int j = 16 * col_block + 8 * nb + frag_col;
+          const tile_f2 w = ld_f32x2(table + WRITE + j);
+          p[nb][0] *= w.x;
+          p[nb][1] *= w.y;
+          p[nb][2] *= w.x;
+          p[nb][3] *= w.y;
+          const tile_f2 b = ld_f32x2(table + SUM + j);
+          /* by select: 2^x overflows above the diagonal */
+          p[nb][0] = j <= i0 ? p[nb][0] * tile_exp2(b0 - b.x) : 0.0f;
+          p[nb][1] = j + 1 <= i0 ? p[nb][1] * tile_exp2(b0 - b.y) : 0.0f;
+          p[nb][2] = j <= i1 ? p[nb][2] * tile_exp2(b1 - b.x) : 0.0f;
+          p[nb][3] = j + 1 <= i1 ? p[nb][3] * tile_exp2(b1 - b.y) : 0.0f;
+          bf16 *row = sP + swizzle(CHUNK, i0, 2 * col_block + nb) + frag_col;
+          st_u32(row, pack_bf16x2(p[nb][0], p[nb][1]));
+          st_u32(row + 8 * CHUNK, pack_bf16x2(p[nb][2], p[nb][3]));
+        }
+      }
+    }
+
+    /* O = Q S: the accumulators of S' are, rounded, the B fragments of S */
+    float out[4][2][4] = {{{0}}};
+    TILE_UNROLL
+    for (int kb = 0; kb < DK / 16; kb++) {
+      const float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
+      const u32 lower[2] = {pack_bf16x2(s0[0], s0[1]), pack_bf16x2(s1[0], s1[1])};
+      const u32 upper[2] = {pack_bf16x2(s0[2], s0[3]), pack_bf16x2(s1[2], s1[3])};
+      TILE_UNROLL
+      for (int mb = 0; mb < 4; mb++) {
+        u32 aq[4];
+        ldmatrix_x4(aq, sQ + right(q_a, kb) + 16 * mb * DK);
+        mma_m16n8k16_bf16(out[mb][0], aq, lower);
+        mma_m16n8k16_bf16(out[mb][1], aq, upper);
+      }
+    }
+    TILE_UNROLL
+    for (int mb = 0; mb < 4; mb++) {
+      const float *from_start = table + FROM_START + 16 * mb + frag_row;
+      const float e0 = from_start[0], e1 = from_start[8];
+      scale4(out[mb][0], e0, e1);
+      scale4(out[mb][1], e0, e1);
+    }
+
+    /* S' += V' K; the warp's 16 columns of V, transposed, are the A operand */
+    const float whole = table[WHOLE];
+    TILE_UNROLL
+    for (int nb = 0; nb < DK / 8; nb++) scale4(state[nb], whole, whole);
+    TILE_UNROLL
+    for (int jb = 0; jb < 4; jb++) {
+      u32 vf[4];
+      ldmatrix_x4_trans(vf, sV + v_t + 16 * jb * DV_TILE);
+      const float *weight = table + TO_END + 16 * jb + frag_col;
+      const tile_f2 d0 = ld_f32x2(weight), d1 = ld_f32x2(weight + 8);
+      u32 vt[4];
+      vt[0] = pack_bf16x2(bf16lo_f32(vf[0]) * d0.x, bf16hi_f32(vf[0]) * d0.y);
+      vt[1] = pack_bf16x2(bf16lo_f32(vf[2]) * d0.x, bf16hi_f32(vf[2]) * d0.y);
+      vt[2] = pack_bf16x2(bf16lo_f32(vf[1]) * d1.x, bf16hi_f32(vf[1]) * d1.y);
+      vt[3] = pack_bf16x2(bf16lo_f32(vf[3]) * d1.x, bf16hi_f32(vf[3]) * d1.y);
+      TILE_UNROLL
+      for (int nb = 0; nb < DK / 16; nb++) {
+        u32 bk[4];
+        ldmatrix_x4_trans(bk, sK + right(k_t, nb) + 16 * jb * DK);
+        mma_m16n8k16_bf16(state[2 * nb], vt, bk);
+        mma_m16n8k16_bf16(state[2 * nb + 1], vt, bk + 2);
+      }
+    }
+
+    barrier_sync(); /* P is complete; chunk n - 1's output has left sO */
+    TILE_UNROLL
+    for (int jb = 0; jb < 4; jb++) { /* O += P V; here the columns of V are the B operand */
+      u32 vf[4];
+      ldmatrix_x4_trans(vf, sV + v_t + 16 * jb * DV_TILE);
+      TILE_UNROLL
+      for (int mb = jb; mb < 4; mb++) {
+        u32 ap[4];
+        ldmatrix_x4(ap, sP + right(p_a, jb) + 16 * mb * CHUNK);
+        mma_m16n8k16_bf16(out[mb][0], ap, vf);
+        mma_m16n8k16_bf16(out[mb][1], ap, vf + 2);
+      }
+    }
+    TILE_UNROLL
+    for (int mb = 0; mb < 4; mb++) {
+      TILE_UNROLL
+      for (int nb = 0; nb < 2; nb++) {
+        const int at = swizzle(DV_TILE, 16 * mb + frag_row, 2 * warp + nb) + frag_col;
+        const u32 in_x0 = ld_u32(sV + stage * V_TILE + at);
+        const u32 in_x1 = ld_u32(sV + stage * V_TILE + at + 8 * DV_TILE);
+        const u32 in_z0 = ld_u32(sIn_z + stage * V_TILE + at);
+        const u32 in_z1 = ld_u32(sIn_z + stage * V_TILE + at + 8 * DV_TILE);
+        float *y = out[mb][nb];
+        y[0] = output_value(per_head, y[0], bf16lo_f32(in_x0), bf16lo_f32(in_z0));
+        y[1] = output_value(per_head, y[1], bf16hi_f32(in_x0), bf16hi_f32(in_z0));
+        y[2] = output_value(per_head, y[2], bf16lo_f32(in_x1), bf16lo_f32(in_z1));
+        y[3] = output_value(per_head, y[3], bf16hi_f32(in_x1), bf16hi_f32(in_z1));
+        bf16 *row = sO + at;
+        st_u32(row, pack_bf16x2(out[mb][nb][0], out[mb][nb][1]));
+        st_u32(row + 8 * DV_TILE, pack_bf16x2(out[mb][nb][2], out[mb][nb][3]));
+      }
+    }
+    if (++stage == STAGES) stage = 0;
+  }
+
+  barrier_sync(); /* the last chunk's output is complete */
+  store_tile(a.o, sO, o_at, a.o_token, chunk_rows(T, (i64)(chunks - 1) * CHUNK));
+  if (a.ht) {
+    float *ht = a.ht + batch * a.ht_batch + head * a.ht_head + dv0 + 16 * warp;
+    TILE_UNROLL
+    for (int n = 0; n < DK / 8; n++)
+      TILE_UNROLL
+      for (int e = 0; e < 4; e++)
+        ht[(8 * n + frag_col + (e & 1)) * a.ht_token + frag_row + 8 * (e >> 1)] = state[n][e];
+  }
+}
