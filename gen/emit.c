@@ -98,9 +98,8 @@ static void emit_equations(struct emission *e) {
 static void emit_title(struct emission *e) {
   const struct plan *p = e->plan;
   struct buf b = {0};
-  buf_printf(&b,
-             "%s, forward pass: bf16, dk %d, dv %d, %s. Emitted by maskc " MKC_VERSION_STRING ".",
-             e->v->name, p->config.dk, p->config.dv, p->config.arch);
+  buf_printf(&b, "%s, forward pass: %s, dk %d, dv %d, %s. Emitted by maskc " MKC_VERSION_STRING ".",
+             e->v->name, ctype(p->config.dtype), p->config.dk, p->config.dv, p->config.arch);
   emit_string(&e->slots, "title", buf_text(&b));
   buf_finish(&b);
   plan_print(&b, p);

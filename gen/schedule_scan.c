@@ -20,7 +20,7 @@ static bool in_list(int x, const int *list) {
 static const char *lacks_in_config(const struct gen_config *c, struct arena *a) {
   static const int sizes[] = {64, 128, 0};
   if (c->pass != MKC_FORWARD) return "only the forward pass";
-  if (c->dtype != MKC_BF16) return "only bf16";
+  if (c->dtype != MKC_BF16 && c->dtype != MKC_F16) return "only bf16 and fp16";
   if (!in_list(c->dk, sizes)) return arena_printf(a, "dk is %d; it takes 64 and 128", c->dk);
   if (!in_list(c->dv, sizes)) return arena_printf(a, "dv is %d; it takes 64 and 128", c->dv);
   if (c->chunk && c->chunk != CHUNK)

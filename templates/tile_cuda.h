@@ -6,6 +6,7 @@
  * kernel uses into its source, which then includes nothing. NVRTC compiles this as C++17.
  */
 typedef unsigned short bf16; /* storage only: arithmetic is done in float */
+typedef unsigned short fp16; /* likewise */
 typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef long long i64;
@@ -101,6 +102,12 @@ TILE_FN void cp_async_16(void *smem_dst, const void *src, int bytes) {
                :: "r"(tile_smem_address(smem_dst)), "l"(src), "r"(bytes) : "memory");
 }
 
+/* 8 bytes global -> shared, asynchronously; bytes past `bytes` (0 to 8) are zero */
+TILE_FN void cp_async_8(void *smem_dst, const void *src, int bytes) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;"
+               :: "r"(tile_smem_address(smem_dst)), "l"(src), "r"(bytes) : "memory");
+}
+
 /* 4 bytes global -> shared, asynchronously; zero when `bytes` is 0 */
 TILE_FN void cp_async_4(void *smem_dst, const void *src, int bytes) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
@@ -135,6 +142,14 @@ TILE_FN void mma_m16n8k16_bf16(float *d, const u32 *a, const u32 *b) {
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+/* d (16x8, fp32) += a (16x16, row-major) b (16x8, column-major), fp16; one warp */
+TILE_FN void mma_m16n8k16_f16(float *d, const u32 *a, const u32 *b) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+               "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
 /* two floats, rounded to nearest even, `lo` in the low half */
 TILE_FN u32 pack_bf16x2(float lo, float hi) {
   u32 r;
@@ -145,6 +160,25 @@ TILE_FN u32 pack_bf16x2(float lo, float hi) {
 TILE_FN float bf16lo_f32(u32 x) { return __uint_as_float(x << 16); }
 
 TILE_FN float bf16hi_f32(u32 x) { return __uint_as_float(x & 0xffff0000u); }
+
+/* two floats, rounded to nearest even, `lo` in the low half; infinite from 65520 on */
+TILE_FN u32 pack_f16x2(float lo, float hi) {
+  u32 r;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
+  return r;
+}
+
+TILE_FN float f16lo_f32(u32 x) {
+  float r;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"((fp16)x));
+  return r;
+}
+
+TILE_FN float f16hi_f32(u32 x) {
+  float r;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"((fp16)(x >> 16)));
+  return r;
+}
 
 /* 2^x; results below 2^-126 are 0 */
 TILE_FN float tile_exp2(float x) {

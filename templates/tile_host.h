@@ -10,7 +10,8 @@
  * Every operation that can fail or wait is a macro, which hands the runtime its place in the
  * source: struct tile_site. Two sites on one line differ by their id.
  *
- * runtime/cpu includes this file too, with TILE_HOST_RUNTIME defined, for the structs.
+ * runtime/cpu includes this file too, with TILE_HOST_RUNTIME defined, for the structs and for what
+ * a 16-bit float means.
  */
 #ifndef TILE_HOST_H
 #define TILE_HOST_H
@@ -23,7 +24,7 @@ typedef long long i64;
 
 /* ---- what the runtime and the kernel's object agree on ---- */
 
-enum { TILE_HOST_VERSION = 1 };
+enum { TILE_HOST_VERSION = 2 };
 
 struct tile_site {
   const char *op, *file;
@@ -48,6 +49,7 @@ struct tile_host_api {
   float (*shuffle)(float x, int kind, int arg, const struct tile_site *at);
   void (*ldmatrix)(u32 *r, const void *row, int trans, const struct tile_site *at);
   void (*mma_bf16)(struct tile_mma *fragments, const struct tile_site *at);
+  void (*mma_f16)(struct tile_mma *fragments, const struct tile_site *at);
   void (*cp_async)(void *dst, const void *src, int bytes, int src_bytes,
                    const struct tile_site *at);
   void (*cp_async_commit)(void);
@@ -61,10 +63,33 @@ struct tile_kernel {             /* exported as NAME_kernel */
   int threads, min_blocks;
 };
 
+/* ---- floats and their bits, on both sides ---- */
+
+#define TILE_FN static inline __attribute__((unused))
+
+TILE_FN float tile_float(u32 bits) {
+  float x;
+  __builtin_memcpy(&x, &bits, 4);
+  return x;
+}
+TILE_FN u32 tile_bits(float x) {
+  u32 bits;
+  __builtin_memcpy(&bits, &x, 4);
+  return bits;
+}
+/* The low half; every NaN becomes 0x7fffffff, as the GPU has it. A subnormal is a whole number of
+ * 2^-24: nothing here computes with a subnormal float, which a process may have flushed to 0. */
+TILE_FN float tile_f16_f32(u32 x) {
+  const u32 sign = (x & 0x8000u) << 16, magnitude = x & 0x7fffu;
+  if (magnitude > 0x7c00u) return tile_float(0x7fffffffu);
+  if (magnitude == 0x7c00u) return tile_float(sign | 0x7f800000u);
+  if (magnitude < 0x400u) return tile_float(sign | tile_bits((float)magnitude * 0x1p-24f));
+  return tile_float(sign | ((magnitude << 13) + (112u << 23)));
+}
+
 #ifndef TILE_HOST_RUNTIME
 
 #define TILE_EXPORT __attribute__((visibility("default")))
-#define TILE_FN static inline __attribute__((unused))
 #define TILE_UNROLL
 
 static const struct tile_host_api *tile_api; /* set once, before the first launch */
@@ -201,6 +226,8 @@ TILE_FN void tile_cp_async(void *dst, const void *src, int bytes, int src_bytes,
 }
 #define cp_async_16(dst, src, src_bytes) \
   tile_cp_async((dst), (src), 16, (src_bytes), TILE_SITE("cp_async_16"))
+#define cp_async_8(dst, src, src_bytes) \
+  tile_cp_async((dst), (src), 8, (src_bytes), TILE_SITE("cp_async_8"))
 #define cp_async_4(dst, src, src_bytes) \
   tile_cp_async((dst), (src), 4, (src_bytes), TILE_SITE("cp_async_4"))
 #define cp_async_commit() tile_api->cp_async_commit()
@@ -215,30 +242,24 @@ TILE_FN void tile_ldmatrix(u32 *r, const void *row, int trans, const struct tile
   tile_api->ldmatrix(v, row, trans, at);
   for (int i = 0; i < 4; i++) r[i] = v[i];
 }
-TILE_FN void tile_mma_bf16(float *d, const u32 *a, const u32 *b, const struct tile_site *at) {
+TILE_FN void tile_mma(void (*mma)(struct tile_mma *, const struct tile_site *), float *d,
+                      const u32 *a, const u32 *b, const struct tile_site *at) {
   struct tile_mma f;
   for (int i = 0; i < 4; i++) f.d[i] = d[i];
   for (int i = 0; i < 4; i++) f.a[i] = a[i];
   for (int i = 0; i < 2; i++) f.b[i] = b[i];
-  tile_api->mma_bf16(&f, at);
+  mma(&f, at);
   for (int i = 0; i < 4; i++) d[i] = f.d[i];
 }
 #define ldmatrix_x4(r, row) tile_ldmatrix((r), (row), 0, TILE_SITE("ldmatrix_x4"))
 #define ldmatrix_x4_trans(r, row) tile_ldmatrix((r), (row), 1, TILE_SITE("ldmatrix_x4_trans"))
-#define mma_m16n8k16_bf16(d, a, b) tile_mma_bf16((d), (a), (b), TILE_SITE("mma_m16n8k16_bf16"))
+#define mma_m16n8k16_bf16(d, a, b) \
+  tile_mma(tile_api->mma_bf16, (d), (a), (b), TILE_SITE("mma_m16n8k16_bf16"))
+#define mma_m16n8k16_f16(d, a, b) \
+  tile_mma(tile_api->mma_f16, (d), (a), (b), TILE_SITE("mma_m16n8k16_f16"))
 
-/* ---- bf16 ---- */
+/* ---- bf16 and fp16 ---- */
 
-TILE_FN float tile_float(u32 bits) {
-  float x;
-  __builtin_memcpy(&x, &bits, 4);
-  return x;
-}
-TILE_FN u32 tile_bits(float x) {
-  u32 bits;
-  __builtin_memcpy(&bits, &x, 4);
-  return bits;
-}
 /* Round to nearest, ties to even; every NaN becomes 0x7fff, as the GPU has it. */
 TILE_FN u32 tile_round_bf16(float x) {
   const u32 bits = tile_bits(x);
@@ -252,6 +273,26 @@ TILE_FN float bf16lo_f32(u32 x) {
 }
 TILE_FN float bf16hi_f32(u32 x) {
   return tile_float(x & 0xffff0000u);
+}
+
+/* The same in fp16. Below 2^-14 a result is a whole number of 2^-24, the last place of 0.5: adding
+ * to 0.5 rounds. Elsewhere the carry of the rounding goes into the exponent, up to infinity. */
+TILE_FN u32 tile_round_f16(float x) {
+  const u32 sign = tile_bits(x) >> 16 & 0x8000u, magnitude = tile_bits(x) & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return 0x7fffu;
+  if (magnitude >= 0x47800000u) return sign | 0x7c00u;
+  if (magnitude < 0x38800000u)
+    return sign | (tile_bits(0.5f + tile_float(magnitude)) - tile_bits(0.5f));
+  return sign | ((magnitude - (112u << 23) + 0xfffu + ((magnitude >> 13) & 1u)) >> 13);
+}
+TILE_FN u32 pack_f16x2(float lo, float hi) {
+  return tile_round_f16(lo) | tile_round_f16(hi) << 16;
+}
+TILE_FN float f16lo_f32(u32 x) {
+  return tile_f16_f32(x);
+}
+TILE_FN float f16hi_f32(u32 x) {
+  return tile_f16_f32(x >> 16);
 }
 
 /* ---- pointwise, fp32 ---- */

@@ -37,7 +37,7 @@ sanitizer() {
 
 # A run that is compared with the reference (exit 5 when it is out of tolerance) and timed.
 timed() {
-  "$maskc" run "$1" --device "$device" --shape "$2" --repeat 21
+  "$maskc" run "$1" --device "$device" --shape "$2" --repeat 21 --reference
 }
 
 step "conformance, GPU = CPU device" conformance.log "$conformance" --device "${device#cuda:}" --record "$out/conformance.gpu"
@@ -47,11 +47,18 @@ if command -v compute-sanitizer >/dev/null 2>&1; then
     step "compute-sanitizer $tool" "$tool.log" sanitizer "$tool"
   done
 fi
-for shape in B=8,T=8192,H=16,dk=128,dv=128 B=8,T=2048,H=33,dk=64,dv=64 B=1,T=65536,H=16,dk=128,dv=128; do
-  for spec in linear_attention retnet lightning2 simple_gla; do
-    step "$spec $shape" "$spec.$shape.log" timed "$spec" "$shape"
-    grep -E 'error|time|copy|GB/s' "$out/$spec.$shape.log" | sed 's/^/         /'
+# times SHAPE SPEC...
+times() {
+  shape=$1
+  shift
+  for spec; do
+    name=$(echo "$spec.$shape.log" | tr ',=' '_-')
+    step "$spec $shape" "$name" timed "$spec" "$shape"
+    grep -E 'error|time|copy|GB/s' "$out/$name" | sed 's/^/         /'
   done
-done
+}
+times B=8,T=8192,H=16,dk=128,dv=128 linear_attention retnet lightning2 simple_gla
+times B=8,T=2048,H=33,dk=64,dv=64 linear_attention retnet lightning2 simple_gla
+times B=2,T=32768,H=48,Hqk=1,dk=128,dv=64 mamba2_core mamba2
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

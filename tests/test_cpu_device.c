@@ -205,6 +205,66 @@ static void test_copies(void **state) {
   }
 }
 
+/* ---- fp16, all of it ---- */
+
+enum { HALVES = 65536, INFINITE = 0x7c00 };
+
+/* From the format's definition; the one after the largest is as if the exponents went on. */
+static float f16_value(int half) {
+  const int exponent = half >> 10 & 31, mantissa = half & 0x3ff;
+  const double x = exponent ? ldexp(1024 + mantissa, exponent - 25) : ldexp(mantissa, -24);
+  return (float)(half & 0x8000 ? -x : x);
+}
+
+static unsigned float_bits(float x) {
+  unsigned bits;
+  memcpy(&bits, &x, 4);
+  return bits;
+}
+
+static void test_f16_widen(void **state) {
+  static float out[HALVES];
+  run(state, "f16_widen", &(struct io){NULL, out, 0}, HALVES / 128);
+  for (int i = 0; i < HALVES; i++) {
+    const int magnitude = i & 0x7fff;
+    unsigned expected = float_bits(f16_value(i));
+    if (magnitude == INFINITE) expected = float_bits(i & 0x8000 ? -INFINITY : INFINITY);
+    if (magnitude > INFINITE) expected = 0x7fffffff;
+    if (float_bits(out[i]) != expected) fail_msg("%04x became %a", i, (double)out[i]);
+  }
+}
+
+/* Around every fp16 x: x itself, the middle between it and the next, and the floats beside that. */
+static void test_f16_round(void **state) {
+  static float in[4 * INFINITE], out[4 * INFINITE];
+  for (int i = 0; i < INFINITE; i++) {
+    const float middle = (f16_value(i) + f16_value(i + 1)) / 2;
+    in[4 * i] = f16_value(i);
+    in[4 * i + 1] = nextafterf(middle, 0);
+    in[4 * i + 2] = middle;
+    in[4 * i + 3] = nextafterf(middle, INFINITY);
+  }
+  run(state, "f16_round", &(struct io){in, out, 0}, 4 * INFINITE / 128);
+  for (int i = 0; i < 4 * INFINITE; i++) {
+    const int x = i / 4, even = x + x % 2, nearest[4] = {x, x, even, x + 1};
+    const unsigned expected = (unsigned)nearest[i % 4];
+    if (float_bits(out[i]) != (expected | (expected | 0x8000u) << 16))
+      fail_msg("%a and its negative became %08x", (double)in[i], float_bits(out[i]));
+  }
+}
+
+static void test_f16_round_special(void **state) {
+  static const float given[] = {0, 0x1p-149f, 0x1p-126f, 65536, 0x1.fffffep127f, INFINITY, NAN};
+  static const unsigned expected[] = {0, 0, 0, INFINITE, INFINITE, INFINITE, 0x7fff};
+  float in[128] = {0}, out[128];
+  memcpy(in, given, sizeof given);
+  run(state, "f16_round", &(struct io){in, out, 0}, 1);
+  for (int i = 0; i < 7; i++) {
+    const unsigned negative = i < 6 ? expected[i] | 0x8000u : expected[i];
+    assert_int_equal(float_bits(out[i]), expected[i] | negative << 16);
+  }
+}
+
 /* A whole kernel: the same bits from every schedule, and close to the recurrence in double. */
 
 enum { GLA_T = 150, GLA_HEADS = 2, GLA_D = 64, GLA_N = GLA_HEADS * GLA_T * GLA_D };
@@ -478,21 +538,15 @@ int main(int argc, char **argv) {
   if (argc == 3 && !strcmp(argv[1], "--worker")) return run_worker(argv[2]);
   if (argc == 3 && !strcmp(argv[1], "--run")) return run_checked(argv[2]);
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_vocabulary),
-      cmocka_unit_test(test_barriers),
-      cmocka_unit_test(test_shuffles),
-      cmocka_unit_test(test_matmul),
-      cmocka_unit_test(test_copies),
-      cmocka_unit_test(test_whole_kernel),
-      cmocka_unit_test(test_concurrent_launches),
-      cmocka_unit_test(test_missing_wait),
-      cmocka_unit_test(test_deadlock),
-      cmocka_unit_test(test_divergence),
-      cmocka_unit_test(test_shared_memory),
-      cmocka_unit_test(test_addresses),
-      cmocka_unit_test(test_launch_after_failure),
-      cmocka_unit_test(test_no_compiler),
-      cmocka_unit_test(test_compile_error),
+      cmocka_unit_test(test_vocabulary),    cmocka_unit_test(test_barriers),
+      cmocka_unit_test(test_shuffles),      cmocka_unit_test(test_matmul),
+      cmocka_unit_test(test_copies),        cmocka_unit_test(test_f16_widen),
+      cmocka_unit_test(test_f16_round),     cmocka_unit_test(test_f16_round_special),
+      cmocka_unit_test(test_whole_kernel),  cmocka_unit_test(test_concurrent_launches),
+      cmocka_unit_test(test_missing_wait),  cmocka_unit_test(test_deadlock),
+      cmocka_unit_test(test_divergence),    cmocka_unit_test(test_shared_memory),
+      cmocka_unit_test(test_addresses),     cmocka_unit_test(test_launch_after_failure),
+      cmocka_unit_test(test_no_compiler),   cmocka_unit_test(test_compile_error),
       cmocka_unit_test(test_address_check),
   };
   return cmocka_run_group_tests(tests, setup, teardown);

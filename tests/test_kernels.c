@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_kernels.c - every schedule through NVRTC, for every architecture: no spills, no warnings of
- * ptxas, and cold within the time that is promised. Skipped where there is no NVRTC.
+ * ptxas, and cold within the time that is promised; and every operation of the tile vocabulary, as
+ * tests/conformance has it. Skipped where there is no NVRTC.
  */
 #include "gen_support.h"
 
@@ -87,6 +88,37 @@ static void test_expressions(void **state) {
           "sm_90a", 128, 128);
 }
 
+/* The operations themselves, used by a schedule or not. */
+static void compile_conformance(const char *name, const char *arch) {
+  char file[80];
+  snprintf(file, sizeof file, "tests/conformance/%s.k.c", name);
+  char *path = source_path(file), *text = read_file(path, NULL);
+  assert_non_null(text);
+  struct buf source = {0};
+  struct error err = {0};
+  struct nvrtc_result r = {0};
+  buf_printf(&source, "%s#line 1 \"%s\"\n%s", embedded_find("templates/tile_cuda.h")->data, file,
+             text);
+  const struct nvrtc_job job = {
+      .source = buf_text(&source), .arch = arch, .kind = NVRTC_CUBIN, .verbose = true};
+  nvrtc_compile(nvrtc, &job, &r, &err);
+  if (err.status) fail_msg("%s %s: %s", file, arch, error_text(&err));
+  assert_no_spills(r.log);
+  nvrtc_result_finish(&r);
+  buf_finish(&source);
+  free(text);
+  free(path);
+}
+
+static void test_vocabulary(void **state) {
+  (void)state;
+  static const char *const names[] = {"pointwise", "threads", "memory", "matrix"};
+  if (!nvrtc) skip();
+  for (size_t a = 0; a < sizeof archs / sizeof *archs; a++)
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+      compile_conformance(names[i], archs[a]);
+}
+
 static int open_nvrtc(void **state) {
   (void)state;
   struct nvrtc_location where;
@@ -108,6 +140,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_all_architectures),
       cmocka_unit_test(test_expressions),
+      cmocka_unit_test(test_vocabulary),
   };
   return cmocka_run_group_tests(tests, open_nvrtc, close_nvrtc);
 }

@@ -119,8 +119,8 @@ static void test_sizes_are_refused_with_what_works(void **state) {
   c.chunk = 32;
   assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "chunk is 32; it takes 64");
   c = config("sm_90a", 64, 64);
-  c.dtype = MKC_F16;
-  assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "only bf16");
+  c.dtype = MKC_F32;
+  assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "only bf16 and fp16");
   assert_refused(V(""), config("sm_70", 64, 64), MKC_E_ARCHITECTURE, "known: sm_80");
 }
 

@@ -34,6 +34,7 @@ struct run_array {
 
 struct run_sizes {
   int64_t B, T, H, dk, dv; /* 0: not known yet */
+  int64_t Hqk;             /* heads of random inputs over dk; 0: H */
 };
 
 /* One result against the reference. */

@@ -122,16 +122,16 @@ static int64_t *size_of(struct run_sizes *n, char letter) {
 
 static mkc_status set_size(struct run *r, const char *name, const char *value, const char *text,
                            struct error *err) {
-  static const char *const names[] = {"B", "T", "H", "dk", "dv", NULL};
-  int64_t *const sizes[] = {&r->n.B, &r->n.T, &r->n.H, &r->n.dk, &r->n.dv};
+  static const char *const names[] = {"B", "T", "H", "Hqk", "dk", "dv", NULL};
+  int64_t *const sizes[] = {&r->n.B, &r->n.T, &r->n.H, &r->n.Hqk, &r->n.dk, &r->n.dv};
   for (int i = 0; names[i]; i++) {
     if (strcmp(name, names[i]) != 0) continue;
     if (*sizes[i]) return error_set(err, MKC_E_USAGE, "--shape %s: %s is given twice", text, name);
-    if (parse_number(value, 1, i < 3 ? INT32_MAX : 65536, sizes[i])) return MKC_OK;
+    if (parse_number(value, 1, i < 4 ? INT32_MAX : 65536, sizes[i])) return MKC_OK;
     return error_set(err, MKC_E_USAGE, "--shape %s: %s=%s is no whole number from 1 to %d", text,
-                     name, value, i < 3 ? INT32_MAX : 65536);
+                     name, value, i < 4 ? INT32_MAX : 65536);
   }
-  return error_set(err, MKC_E_USAGE, "--shape %s: '%s' is not one of B, T, H, dk, dv", text, name);
+  return error_set(err, MKC_E_USAGE, "--shape %s: '%s' is not one of B, T, H, Hqk, dk, dv", text, name);
 }
 
 /* --shape B=2,T=200,H=4,dk=64,dv=64, and --dk, --dv. */
@@ -247,9 +247,19 @@ static mkc_status settle_heads(struct run *r, struct error *err) {
   return MKC_OK;
 }
 
+/* Heads of q and k that many heads of the output share. */
+static mkc_status settle_shared_heads(struct run *r, struct error *err) {
+  if (!r->n.Hqk) return MKC_OK;
+  if (!r->random)
+    return error_set(err, MKC_E_USAGE, "--shape: Hqk is for random arrays; files have their own");
+  if (r->n.H % r->n.Hqk == 0) return MKC_OK;
+  return error_set(err, MKC_E_USAGE, "--shape: Hqk=%lld does not divide H=%lld",
+                   (long long)r->n.Hqk, (long long)r->n.H);
+}
+
 /* What nothing has said yet, and the shapes of everything that was not read. */
 static void settle_shapes(struct run *r) {
-  static const struct run_sizes usual = {2, 200, 4, 64, 64};
+  static const struct run_sizes usual = {2, 200, 4, 64, 64, 0};
   if (!r->n.B) r->n.B = usual.B;
   if (!r->n.T) r->n.T = usual.T;
   if (!r->n.H) r->n.H = usual.H;
@@ -261,6 +271,8 @@ static void settle_shapes(struct run *r) {
     for (int d = 0; d < x->ndim && !x->in; d++) {
       const int64_t *n = size_of(&r->n, x->axes[d]);
       x->shape[d] = n ? *n : 1;
+      if (r->n.Hqk && x->axes[d] == 'H' && x->leaf && x->leaf->axis == AXIS_DK)
+        x->shape[d] = r->n.Hqk;
     }
     x->heads = head_count(x);
   }
@@ -294,5 +306,6 @@ mkc_status run_arrays_open(struct run *r, struct error *err) {
   if (status) return status;
   if (r->random && args_flag(&r->cli->args, OPTION_H0)) r->h0->present = true;
   settle_shapes(r);
-  return count_elements(r, err);
+  status = settle_shared_heads(r, err);
+  return status ? status : count_elements(r, err);
 }

@@ -85,7 +85,7 @@ struct mma_tiles {
   float a[16][16];
 };
 
-/* Products of two bf16 are exact in fp32, so that a fused multiply-add changes no bit. */
+/* Products of two bf16, or two fp16, are exact in fp32: a fused multiply-add changes no bit. */
 static inline __attribute__((always_inline)) void multiply(struct mma_tiles *t) {
   for (int i = 0; i < 16; i++) {
     row8 d = t->d[i];
@@ -115,27 +115,31 @@ static void multiply_best(struct mma_tiles *t) {
 }
 #endif
 
-static float low(unsigned x) {
-  const unsigned bits = x << 16;
-  float f;
-  memcpy(&f, &bits, 4);
-  return f;
+/* ret: the halves of x, the low one first. */
+typedef void widen_fn(unsigned x, float ret[2]);
+
+static void widen_bf16(unsigned x, float ret[2]) {
+  ret[0] = tile_float(x << 16);
+  ret[1] = tile_float(x & 0xffff0000u);
 }
 
-static float high(unsigned x) {
-  return low(x >> 16);
+static void widen_f16(unsigned x, float ret[2]) {
+  ret[0] = tile_f16_f32(x);
+  ret[1] = tile_f16_f32(x >> 16);
 }
 
-static void gather(const struct tile_mma *f, int lane, struct mma_tiles *t) {
+static inline __attribute__((always_inline)) void gather(const struct tile_mma *f, int lane,
+                                                         widen_fn *widen, struct mma_tiles *t) {
   const int r = lane / 4, c = lane % 4 * 2;
   for (int i = 0; i < 4; i++) {
-    t->a[r + i % 2 * 8][c + i / 2 * 8] = low(f->a[i]);
-    t->a[r + i % 2 * 8][c + i / 2 * 8 + 1] = high(f->a[i]);
+    widen(f->a[i], &t->a[r + i % 2 * 8][c + i / 2 * 8]);
     t->d[r + i / 2 * 8][c + i % 2] = f->d[i];
   }
   for (int i = 0; i < 2; i++) {
-    t->b[c + i * 8][r] = low(f->b[i]);
-    t->b[c + i * 8 + 1][r] = high(f->b[i]);
+    float b[2];
+    widen(f->b[i], b);
+    t->b[c + i * 8][r] = b[0];
+    t->b[c + i * 8 + 1][r] = b[1];
   }
 }
 
@@ -144,14 +148,24 @@ static void scatter(const struct mma_tiles *t, int lane, struct tile_mma *f) {
   for (int i = 0; i < 4; i++) f->d[i] = t->d[r + i / 2 * 8][c + i % 2];
 }
 
-void host_mma_bf16(struct tile_mma *fragments, const struct tile_site *at) {
+/* Inlined, so that widen is known. */
+static inline __attribute__((always_inline)) void mma(struct tile_mma *fragments, widen_fn *widen,
+                                                      const struct tile_site *at) {
   struct machine *m = machine_current();
   if (!warp_gather(m, fragments, at)) return;
   struct mma_tiles t;
-  for (int lane = 0; lane < WARP; lane++) gather(warp_lane(m, lane)->post, lane, &t);
+  for (int lane = 0; lane < WARP; lane++) gather(warp_lane(m, lane)->post, lane, widen, &t);
   multiply_best(&t);
   for (int lane = 0; lane < WARP; lane++) scatter(&t, lane, warp_lane(m, lane)->post);
   warp_release(m);
+}
+
+void host_mma_bf16(struct tile_mma *fragments, const struct tile_site *at) {
+  mma(fragments, widen_bf16, at);
+}
+
+void host_mma_f16(struct tile_mma *fragments, const struct tile_site *at) {
+  mma(fragments, widen_f16, at);
 }
 
 /* ---- asynchronous copies ----

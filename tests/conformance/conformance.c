@@ -5,7 +5,8 @@
  *   conformance [--device N] [--record FILE | --against FILE]
  *
  *   --record FILE   writes what the GPU gave
- *   --against FILE  compares with such a file instead of a GPU
+ *   --against FILE  compares with such a file instead of a GPU; an op that the file does not have
+ *                   is only compared with what is expected, and said to be not recorded
  *
  * Exit status: 0 all conform, 1 some do not, 2 usage, 3 something is missing.
  * The kernels are read from $MKC_SOURCE_ROOT/tests/conformance (default: the current folder's).
@@ -33,7 +34,10 @@ struct suite {
   const struct driver *cu; /* NULL: no GPU */
   CUlibrary gpu[NFILES];
   CUdeviceptr in, out;
-  FILE *record, *against;
+  FILE *record;
+  const char *against; /* the recorded file's name, or NULL */
+  struct buf recorded; /* and its text */
+  int unrecorded;      /* ops that it does not have */
 };
 
 struct conformance_args {
@@ -139,24 +143,65 @@ static mkc_status gpu_run(const struct suite *s, const struct op *op, int thread
   return MKC_OK;
 }
 
-/* ---- recorded outputs: "NAME words", then the words in hex, eight a line ---- */
+/* ---- recorded outputs: a line NAME, a line with the number of words, then the words in hex, eight
+ * a line ---- */
 
 static void record_write(FILE *f, const struct op *op, const unsigned *out) {
   fprintf(f, "%s\n%d\n", op->name, op->out_words);
   for (int i = 0; i < op->out_words; i++) fprintf(f, "%08x%c", out[i], i % 8 == 7 ? '\n' : ' ');
 }
 
-/* False: the file does not go on with this op. */
-static bool record_read(FILE *f, const struct op *op, unsigned *out) {
+struct recorded {
   char name[128];
-  int words;
-  if (!fgets(name, sizeof name, f) || fscanf(f, "%d", &words) != 1) return false;
-  name[strcspn(name, "\n")] = 0;
-  if (strcmp(name, op->name) != 0 || words != op->out_words) return false;
-  for (int i = 0; i < words; i++)
-    if (fscanf(f, "%8x", &out[i]) != 1) return false;
-  while (fgetc(f) != '\n' && !feof(f)) continue;
+  unsigned words[MAX_WORDS];
+  int nwords;
+};
+
+/* The record at *at, which moves on to the next. False: it is none. */
+static bool record_next(const char **at, struct recorded *ret) {
+  int used = 0;
+  if (sscanf(*at, "%127[^\n] %d%n", ret->name, &ret->nwords, &used) != 2) return false;
+  if (ret->nwords < 1 || ret->nwords > MAX_WORDS) return false;
+  for (int i = 0; i < ret->nwords; i++) {
+    char *end;
+    *at += used;
+    ret->words[i] = (unsigned)strtoul(*at, &end, 16);
+    used = (int)(end - *at);
+    if (!used) return false;
+  }
+  *at += used;
+  *at += strspn(*at, "\n");
   return true;
+}
+
+/* False: it is not there. */
+static bool record_find(const struct suite *s, const struct op *op, struct recorded *ret) {
+  const char *at = buf_text(&s->recorded);
+  while (record_next(&at, ret))
+    if (!strcmp(ret->name, op->name)) return true;
+  return false;
+}
+
+/* A file must hold records to its end, and none that the suite would never look at. */
+static mkc_status record_check(const struct suite *s, struct error *err) {
+  static struct recorded r;
+  const char *at = buf_text(&s->recorded);
+  if (!*at) return error_set(err, MKC_E_FILE, "%s: empty", s->against);
+  r.name[0] = 0;
+  while (record_next(&at, &r)) {
+    int i = 0;
+    while (i < nops && strcmp(ops[i].name, r.name) != 0) i++;
+    if (i == nops)
+      return error_set(err, MKC_E_FILE, "%s: \"%s\" is recorded, but there is no such operation",
+                       s->against, r.name);
+    if (r.nwords != ops[i].out_words)
+      return error_set(err, MKC_E_FILE,
+                       "%s: %d words of \"%s\" are recorded, it gives %d; record anew", s->against,
+                       r.nwords, r.name, ops[i].out_words);
+  }
+  if (!*at) return MKC_OK;
+  return error_set(err, MKC_E_FILE, "%s: cut short or damaged, at or after \"%s\"", s->against,
+                   r.name);
 }
 
 /* ---- distances ---- */
@@ -204,6 +249,7 @@ static void print_first(const struct op *op, const char *what, double limit, con
 
 struct result {
   unsigned in[MAX_WORDS], expected[MAX_WORDS], cpu[MAX_WORDS], gpu[MAX_WORDS];
+  bool has_gpu; /* or a recorded one's outputs */
 };
 
 static mkc_status run_everywhere(struct suite *s, const struct op *op, struct result *r,
@@ -218,9 +264,14 @@ static mkc_status run_everywhere(struct suite *s, const struct op *op, struct re
   mkc_status status = launch_run(kernel, &args, op->blocks, (size_t)op->smem_bytes, &late, err);
   if (!status && s->cu) status = gpu_run(s, op, kernel->threads, r->in, r->gpu, err);
   if (status) return status;
+  r->has_gpu = s->cu != NULL;
   if (s->record) record_write(s->record, op, r->gpu);
-  if (s->against && !record_read(s->against, op, r->gpu))
-    return error_set(err, MKC_E_FILE, "the recorded file does not go on with this op; record anew");
+  if (s->against) {
+    static struct recorded recorded;
+    r->has_gpu = record_find(s, op, &recorded);
+    s->unrecorded += !r->has_gpu;
+    memcpy(r->gpu, recorded.words, sizeof r->gpu);
+  }
   return MKC_OK;
 }
 
@@ -234,12 +285,12 @@ static bool check(struct suite *s, const struct op *op) {
     return false;
   }
   const double cpu = largest(op, r.cpu, r.expected);
-  const bool has_gpu = s->cu || s->against, cpu_ok = cpu <= op->cpu_limit;
-  const double gpu = has_gpu ? largest(op, r.gpu, r.cpu) : 0;
-  const bool gpu_ok = gpu <= op->gpu_limit;
+  const double gpu = r.has_gpu ? largest(op, r.gpu, r.cpu) : 0;
+  const bool cpu_ok = cpu <= op->cpu_limit, gpu_ok = gpu <= op->gpu_limit;
   char gpu_text[32] = "-";
-  if (has_gpu) snprintf(gpu_text, sizeof gpu_text, "%g", gpu);
-  printf("%-32s %10g %10s   %s\n", op->name, cpu, gpu_text, cpu_ok && gpu_ok ? "ok" : "WRONG");
+  if (r.has_gpu) snprintf(gpu_text, sizeof gpu_text, "%g", gpu);
+  printf("%-32s %10g %10s   %s%s\n", op->name, cpu, gpu_text, cpu_ok && gpu_ok ? "ok" : "WRONG",
+         s->against && !r.has_gpu ? ", not recorded" : "");
   if (!cpu_ok) print_first(op, "the CPU device", op->cpu_limit, r.in, r.cpu, r.expected);
   if (!gpu_ok) print_first(op, "the GPU", op->gpu_limit, r.in, r.gpu, r.cpu);
   return cpu_ok && gpu_ok;
@@ -252,12 +303,6 @@ static int usage(void) {
   return 2;
 }
 
-static bool open_file(const char *path, const char *mode, FILE **ret) {
-  *ret = fopen(path, mode);
-  if (!*ret) perror(path);
-  return *ret != NULL;
-}
-
 /* Exit status, or -1 to go on. */
 static int read_arguments(struct suite *s, int argc, char **argv, int *ret_device) {
   for (int i = 1; i < argc; i += 2) {
@@ -265,9 +310,13 @@ static int read_arguments(struct suite *s, int argc, char **argv, int *ret_devic
     if (!strcmp(argv[i], "--device"))
       *ret_device = atoi(argv[i + 1]);
     else if (!strcmp(argv[i], "--record") && !s->against && !s->record) {
-      if (!open_file(argv[i + 1], "w", &s->record)) return 3;
+      s->record = fopen(argv[i + 1], "w");
+      if (!s->record) {
+        perror(argv[i + 1]);
+        return 3;
+      }
     } else if (!strcmp(argv[i], "--against") && !s->record && !s->against) {
-      if (!open_file(argv[i + 1], "r", &s->against)) return 3;
+      s->against = argv[i + 1];
     } else {
       return usage();
     }
@@ -277,12 +326,16 @@ static int read_arguments(struct suite *s, int argc, char **argv, int *ret_devic
 
 static int finish(struct suite *s, int wrong) {
   for (int i = 0; i < NFILES; i++) module_destroy(s->cpu[i]);
-  if (s->against) fclose(s->against);
+  buf_finish(&s->recorded);
   if (s->record && fclose(s->record)) {
     perror("--record");
     return 3;
   }
-  printf("%d of %d operations conform\n", nops - wrong, nops);
+  printf("%d of %d operations conform", nops - wrong, nops);
+  if (s->unrecorded)
+    printf("; %d of them not recorded in %s, and so not compared with a GPU", s->unrecorded,
+           s->against);
+  printf("\n");
   return wrong != 0;
 }
 
@@ -292,8 +345,10 @@ int main(int argc, char **argv) {
   int device = 0, wrong = 0;
   const int status = read_arguments(&s, argc, argv, &device);
   if (status >= 0) return status;
-  for (int i = 0; i < NFILES; i++) {
-    if (!compile_for_cpu(files[i], &s.cpu[i], &err)) continue;
+  mkc_status missing = s.against ? file_read(s.against, &s.recorded, &err) : MKC_OK;
+  if (s.against && !missing) missing = record_check(&s, &err);
+  for (int i = 0; i < NFILES && !missing; i++) missing = compile_for_cpu(files[i], &s.cpu[i], &err);
+  if (missing) {
     fprintf(stderr, "conformance: %s\n", error_text(&err));
     return 3;
   }

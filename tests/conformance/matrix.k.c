@@ -32,14 +32,18 @@ TILE_KERNEL(conform_ldmatrix_trans, matrix_args, 32, 1) {
 }
 
 /* in (block, lane, 10): a, b, d of the lane -> out (block, lane, 4) */
-TILE_KERNEL(conform_mma, matrix_args, 32, 1) {
-  const i64 i = tile_block() * 32 + tile_lane();
-  const u32 *in = a.in + 10 * i;
-  const tile_f2 lo = ld_f32x2(in + 6), hi = ld_f32x2(in + 8);
-  float d[4] = {lo.x, lo.y, hi.x, hi.y};
-  u32 fa[4], fb[2];
-  for (int j = 0; j < 4; j++) fa[j] = ld_u32(in + j);
-  for (int j = 0; j < 2; j++) fb[j] = ld_u32(in + 4 + j);
-  mma_m16n8k16_bf16(d, fa, fb);
-  st_f32x4(a.out + 4 * i, d[0], d[1], d[2], d[3]);
-}
+#define MMA(name, multiply)                                     \
+  TILE_KERNEL(name, matrix_args, 32, 1) {                       \
+    const i64 i = tile_block() * 32 + tile_lane();              \
+    const u32 *in = a.in + 10 * i;                              \
+    const tile_f2 lo = ld_f32x2(in + 6), hi = ld_f32x2(in + 8); \
+    float d[4] = {lo.x, lo.y, hi.x, hi.y};                      \
+    u32 fa[4], fb[2];                                           \
+    for (int j = 0; j < 4; j++) fa[j] = ld_u32(in + j);         \
+    for (int j = 0; j < 2; j++) fb[j] = ld_u32(in + 4 + j);     \
+    multiply;                                                   \
+    st_f32x4(a.out + 4 * i, d[0], d[1], d[2], d[3]);            \
+  }
+
+MMA(conform_mma_bf16, mma_m16n8k16_bf16(d, fa, fb))
+MMA(conform_mma_f16, mma_m16n8k16_f16(d, fa, fb))

@@ -63,6 +63,19 @@ TILE_KERNEL(conform_cp_async_16, memory_args, THREADS, 1) {
   copy_16(a.out + 4 * i, s + 4 * tile_tid());
 }
 
+/* thread t copies t % 9 bytes of its 8 */
+TILE_KERNEL(conform_cp_async_8, memory_args, THREADS, 1) {
+  TILE_SMEM_BEGIN(SMEM_BYTES);
+  TILE_SMEM(u32, s, 0, 2 * THREADS);
+  const i64 i = tile_block() * THREADS + tile_tid();
+  cp_async_8(s + 2 * tile_tid(), a.in + 2 * i, tile_tid() % 9);
+  cp_async_commit();
+  cp_async_wait(0);
+  barrier_sync();
+  st_u32(a.out + 2 * i, ld_u32(s + 2 * tile_tid()));
+  st_u32(a.out + 2 * i + 1, ld_u32(s + 2 * tile_tid() + 1));
+}
+
 /* every third thread copies nothing */
 TILE_KERNEL(conform_cp_async_4, memory_args, THREADS, 1) {
   TILE_SMEM_BEGIN(SMEM_BYTES);

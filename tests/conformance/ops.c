@@ -5,67 +5,8 @@
 #include "ops.h"
 
 #include <math.h>
-#include <string.h>
 
-/* ---- inputs ---- */
-
-static unsigned next(unsigned *seed) {
-  *seed = *seed * 1664525u + 1013904223u;
-  return *seed ^ *seed >> 15;
-}
-
-static double uniform(unsigned *seed, double lo, double hi) {
-  return lo + (hi - lo) * ((double)next(seed) / 4294967296.0);
-}
-
-static unsigned bits_of(float x) {
-  unsigned bits;
-  memcpy(&bits, &x, 4);
-  return bits;
-}
-
-static float float_of(unsigned bits) {
-  float x;
-  memcpy(&x, &bits, 4);
-  return x;
-}
-
-static void fill_bits(unsigned *in, int words, double lo, double hi) {
-  unsigned seed = 1;
-  (void)lo;
-  (void)hi;
-  for (int i = 0; i < words; i++) in[i] = next(&seed);
-}
-
-/* Two operands: all pairs of ten special values, then uniform ones. */
-static void fill_floats(unsigned *in, int words, double lo, double hi) {
-  static const float special[10] = {0.0f,      -0.0f, 1.0f,      -1.0f,      INFINITY,
-                                    -INFINITY, NAN,   0x1p-126f, -0x1p-130f, 3e38f};
-  const int n = words / 2;
-  unsigned seed = 2;
-  for (int i = 0; i < n; i++) {
-    in[i] = bits_of(i < 100 ? special[i % 10] : (float)uniform(&seed, lo, hi));
-    in[n + i] = bits_of(i < 100 ? special[i / 10] : (float)uniform(&seed, lo, hi));
-  }
-}
-
-static unsigned bf16_of(double x) {
-  return bits_of((float)x) >> 16;
-}
-
-/* (lanes, 10): six pairs of bf16, four floats. Whole numbers up to hi when lo is 0, so that every
- * sum is exact; else from [lo, hi]. */
-static void fill_mma(unsigned *in, int words, double lo, double hi) {
-  unsigned seed = 3;
-  for (int i = 0; i < words; i++) {
-    double x = uniform(&seed, lo ? lo : -hi, hi), y = uniform(&seed, lo ? lo : -hi, hi);
-    if (!lo) {
-      x = floor(x);
-      y = floor(y);
-    }
-    in[i] = i % 10 < 6 ? bf16_of(x) | bf16_of(y) << 16 : bits_of((float)x);
-  }
-}
+#include "inputs.h"
 
 /* ---- pointwise ---- */
 
@@ -114,17 +55,35 @@ static unsigned round_bf16(unsigned bits) {
   return down + (rest > 0x8000 || (rest == 0x8000 && (down & 1)));
 }
 
-static void expect_pack(const struct op *op, const unsigned *in, unsigned *out) {
+static void expect_pack_bf16(const struct op *op, const unsigned *in, unsigned *out) {
   for (int i = 0; i < op->out_words; i++)
     out[i] = round_bf16(in[i]) | round_bf16(in[op->out_words + i]) << 16;
 }
 
-static void expect_low(const struct op *op, const unsigned *in, unsigned *out) {
+static void expect_low_bf16(const struct op *op, const unsigned *in, unsigned *out) {
   for (int i = 0; i < op->out_words; i++) out[i] = in[i] << 16;
 }
 
-static void expect_high(const struct op *op, const unsigned *in, unsigned *out) {
+static void expect_high_bf16(const struct op *op, const unsigned *in, unsigned *out) {
   for (int i = 0; i < op->out_words; i++) out[i] = in[i] & 0xffff0000u;
+}
+
+/* The one NaN that the GPU gives, without a sign, where it converts or computes. */
+static unsigned canonical(float x) {
+  return isnan(x) ? 0x7fffffff : bits_of(x);
+}
+
+static void expect_pack_f16(const struct op *op, const unsigned *in, unsigned *out) {
+  for (int i = 0; i < op->out_words; i++)
+    out[i] = f16_of(float_of(in[i])) | f16_of(float_of(in[op->out_words + i])) << 16;
+}
+
+static void expect_low_f16(const struct op *op, const unsigned *in, unsigned *out) {
+  for (int i = 0; i < op->out_words; i++) out[i] = canonical(f16_value(in[i] & 0xffff));
+}
+
+static void expect_high_f16(const struct op *op, const unsigned *in, unsigned *out) {
+  for (int i = 0; i < op->out_words; i++) out[i] = canonical(f16_value(in[i] >> 16));
 }
 
 /* ---- threads ---- */
@@ -192,12 +151,21 @@ static void expect_swap_4(const struct op *op, const unsigned *in, unsigned *out
   swap(op, in, 4, out);
 }
 
-/* Little-endian: byte j of a word is bits 8 j and up. */
-static void expect_part_of_16(const struct op *op, const unsigned *in, unsigned *out) {
+/* Thread t has its first t % (bytes + 1) bytes, of `words` words. Little-endian: byte j of a word
+ * is bits 8 j and up. */
+static void part(const struct op *op, const unsigned *in, int words, unsigned *out) {
   for (int i = 0; i < op->out_words; i++) {
-    const int left = i / 4 % 128 % 17 - i % 4 * 4;
+    const int left = i / words % 128 % (4 * words + 1) - i % words * 4;
     out[i] = left >= 4 ? in[i] : left <= 0 ? 0 : in[i] & ((1u << 8 * left) - 1);
   }
+}
+
+static void expect_part_of_16(const struct op *op, const unsigned *in, unsigned *out) {
+  part(op, in, 4, out);
+}
+
+static void expect_part_of_8(const struct op *op, const unsigned *in, unsigned *out) {
+  part(op, in, 2, out);
 }
 
 static void expect_part_of_4(const struct op *op, const unsigned *in, unsigned *out) {
@@ -236,18 +204,18 @@ static void expect_ldmatrix_trans(const struct op *op, const unsigned *in, unsig
 }
 
 /* Where element e of a lane's fragment lies: PTX manual, "Matrix Fragments for mma.m16n8k16". */
-static void mma_block(const unsigned *in, unsigned *out) {
+static void mma_block(const unsigned *in, float (*widen)(unsigned half), unsigned *out) {
   double A[16][16], B[16][8];
   for (int lane = 0; lane < 32; lane++) {
     const int group = lane >> 2, member = lane & 3;
     for (int e = 0; e < 8; e++) {
       const int row = e < 2 || (e >= 4 && e < 6) ? group : group + 8;
       const int column = member * 2 + (e & 1) + (e < 4 ? 0 : 8);
-      A[row][column] = float_of(in[10 * lane + e / 2] >> 16 * (e & 1) << 16);
+      A[row][column] = widen(in[10 * lane + e / 2] >> 16 * (e & 1) & 0xffff);
     }
     for (int e = 0; e < 4; e++) {
       const int row = member * 2 + (e & 1) + (e < 2 ? 0 : 8);
-      B[row][group] = float_of(in[10 * lane + 4 + e / 2] >> 16 * (e & 1) << 16);
+      B[row][group] = widen(in[10 * lane + 4 + e / 2] >> 16 * (e & 1) & 0xffff);
     }
   }
   for (int i = 0; i < 128; i++) {
@@ -259,8 +227,16 @@ static void mma_block(const unsigned *in, unsigned *out) {
   }
 }
 
-static void expect_mma(const struct op *op, const unsigned *in, unsigned *out) {
-  for (int b = 0; b < op->blocks; b++) mma_block(in + 320 * b, out + 128 * b);
+static float bf16_value(unsigned half) {
+  return float_of(half << 16);
+}
+
+static void expect_mma_bf16(const struct op *op, const unsigned *in, unsigned *out) {
+  for (int b = 0; b < op->blocks; b++) mma_block(in + 320 * b, bf16_value, out + 128 * b);
+}
+
+static void expect_mma_f16(const struct op *op, const unsigned *in, unsigned *out) {
+  for (int b = 0; b < op->blocks; b++) mma_block(in + 320 * b, f16_value, out + 128 * b);
 }
 
 /* ---- the table ---- */
@@ -272,6 +248,16 @@ static void expect_mma(const struct op *op, const unsigned *in, unsigned *out) {
   }
 #define MOVE(name, file, kernel, in, out, blocks, smem, expect) \
   { name, file, kernel, in, out, blocks, smem, fill_bits, 0, 0, expect, NULL, COMPARE_BITS, 0, 0 }
+#define MMA(type, what, fill, lo, hi, compare, cpu, gpu)                                           \
+  {                                                                                                \
+    "mma_m16n8k16_" #type ", " what, "matrix.k.c", "conform_mma_" #type, 640, 256, 2, 0, fill, lo, \
+        hi, expect_mma_##type, NULL, compare, cpu, gpu                                             \
+  }
+#define CONVERT(name, in, fill, lo, hi, expect)                                          \
+  {                                                                                      \
+#name, "pointwise.k.c", "conform_" #name, in, 256, 2, 0, fill, lo, hi, expect, NULL, \
+        COMPARE_BITS, 0, 0                                                               \
+  }
 
 const struct op ops[] = {
     MOVE("tile_tid, _warp, _lane, _block", "threads.k.c", "conform_thread_ids", 4, 1024, 2, 0,
@@ -292,20 +278,24 @@ const struct op ops[] = {
     MOVE("copy_16", "memory.k.c", "conform_copy_16", 1024, 1024, 2, 4096, expect_swap_4),
     MOVE("cp_async_16", "memory.k.c", "conform_cp_async_16", 1024, 1024, 2, 4096,
          expect_part_of_16),
+    MOVE("cp_async_8", "memory.k.c", "conform_cp_async_8", 512, 512, 2, 4096, expect_part_of_8),
     MOVE("cp_async_4", "memory.k.c", "conform_cp_async_4", 256, 256, 2, 4096, expect_part_of_4),
     MOVE("cp_async_commit, _wait", "memory.k.c", "conform_cp_async_groups", 1024, 2048, 2, 4096,
          expect_groups),
     MOVE("ldmatrix_x4", "matrix.k.c", "conform_ldmatrix", 256, 256, 2, 512, expect_ldmatrix),
     MOVE("ldmatrix_x4_trans", "matrix.k.c", "conform_ldmatrix_trans", 256, 256, 2, 512,
          expect_ldmatrix_trans),
-    {"mma_m16n8k16_bf16, exact", "matrix.k.c", "conform_mma", 640, 256, 2, 0, fill_mma, 0, 16,
-     expect_mma, NULL, COMPARE_BITS, 0, 0},
-    {"mma_m16n8k16_bf16, rounded", "matrix.k.c", "conform_mma", 640, 256, 2, 0, fill_mma, -1, 1,
-     expect_mma, NULL, COMPARE_ABSOLUTE, 16, 64},
-    {"pack_bf16x2", "pointwise.k.c", "conform_pack_bf16x2", 512, 256, 2, 0, fill_floats, -100, 100,
-     expect_pack, NULL, COMPARE_BITS, 0, 0},
-    MOVE("bf16lo_f32", "pointwise.k.c", "conform_bf16lo_f32", 256, 256, 2, 0, expect_low),
-    MOVE("bf16hi_f32", "pointwise.k.c", "conform_bf16hi_f32", 256, 256, 2, 0, expect_high),
+    MMA(bf16, "exact", fill_mma_bf16, 0, 16, COMPARE_BITS, 0, 0),
+    MMA(bf16, "rounded", fill_mma_bf16, -1, 1, COMPARE_ABSOLUTE, 16, 64),
+    MMA(f16, "exact", fill_mma_f16, 0, 16, COMPARE_BITS, 0, 0),
+    MMA(f16, "subnormal", fill_mma_subnormal, -16, 16, COMPARE_BITS, 0, 0),
+    MMA(f16, "rounded", fill_mma_f16, -1, 1, COMPARE_ABSOLUTE, 16, 64),
+    CONVERT(pack_bf16x2, 512, fill_floats, -100, 100, expect_pack_bf16),
+    CONVERT(bf16lo_f32, 256, fill_bits, 0, 0, expect_low_bf16),
+    CONVERT(bf16hi_f32, 256, fill_bits, 0, 0, expect_high_bf16),
+    CONVERT(pack_f16x2, 512, fill_f16_rounding, -30, 18, expect_pack_f16),
+    CONVERT(f16lo_f32, 256, fill_f16, 0, 0, expect_low_f16),
+    CONVERT(f16hi_f32, 256, fill_f16, 0, 0, expect_high_f16),
     POINTWISE(exp2, -140, 120, 2, 4),
     POINTWISE(exp, -100, 80, 2, 4),
     POINTWISE(log, 0, 1000, 2, 4),

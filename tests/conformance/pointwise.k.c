@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * pointwise.k.c - conformance of the fp32 functions and the bf16 conversions: one kernel each,
+ * pointwise.k.c - conformance of the fp32 functions and the 16-bit conversions: one kernel each,
  * out[i] = f(in[i], in[n + i]).
  */
 typedef struct pointwise_args {
@@ -47,4 +47,19 @@ TILE_KERNEL(conform_bf16lo_f32, pointwise_args, 128, 1) {
 TILE_KERNEL(conform_bf16hi_f32, pointwise_args, 128, 1) {
   const i64 i = tile_block() * 128 + tile_tid();
   a.out[i] = bf16hi_f32(ld_u32(a.in + i));
+}
+
+TILE_KERNEL(conform_pack_f16x2, pointwise_args, 128, 1) {
+  const i64 i = tile_block() * 128 + tile_tid();
+  st_u32(a.out + i, pack_f16x2(a.in[i], a.in[a.n + i]));
+}
+
+TILE_KERNEL(conform_f16lo_f32, pointwise_args, 128, 1) {
+  const i64 i = tile_block() * 128 + tile_tid();
+  a.out[i] = f16lo_f32(ld_u32(a.in + i));
+}
+
+TILE_KERNEL(conform_f16hi_f32, pointwise_args, 128, 1) {
+  const i64 i = tile_block() * 128 + tile_tid();
+  a.out[i] = f16hi_f32(ld_u32(a.in + i));
 }

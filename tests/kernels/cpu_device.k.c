@@ -81,6 +81,18 @@ TILE_KERNEL(copy_async, io, 32, 1) {
   st_f32x4(a.out + first, x.x, x.y, x.z, x.w);
 }
 
+/* out[i] = the fp16 whose bits are i */
+TILE_KERNEL(f16_widen, io, 128, 1) {
+  const i64 i = tile_block() * 128 + tile_tid();
+  a.out[i] = tile_tid() % 2 ? f16hi_f32((u32)i << 16 | 0x1234u) : f16lo_f32((u32)i | 0x12340000u);
+}
+
+/* out[i]: in[i], rounded, in the low half; -in[i] in the high one */
+TILE_KERNEL(f16_round, io, 128, 1) {
+  const i64 i = tile_block() * 128 + tile_tid();
+  st_u32(a.out + i, pack_f16x2(a.in[i], -a.in[i]));
+}
+
 /* ---- wrong ---- */
 
 /* the wait leaves the group in flight; what was there before must not be seen either */
