@@ -61,6 +61,13 @@ const char *diag_quote(struct arena *a, const char *s, size_t len) {
 
 /* ---- printing what the user wrote ---- */
 
+/* Line separators and changes of direction: U+200E, U+200F, U+2028 to U+202E, U+2066 to U+206E. */
+static bool turns_text(const unsigned char *s) {
+  if (s[0] != 0xe2) return false;
+  if (s[1] == 0x80) return s[2] == 0x8e || s[2] == 0x8f || (s[2] >= 0xa8 && s[2] <= 0xae);
+  return s[1] == 0x81 && s[2] >= 0xa6 && s[2] <= 0xae;
+}
+
 /* Bytes of the UTF-8 character at s, 0 where it is broken or a control character. */
 static size_t utf8_length(const unsigned char *s, size_t len) {
   if (s[0] == '\t') return 1;
@@ -72,8 +79,7 @@ static size_t utf8_length(const unsigned char *s, size_t len) {
   if (s[0] == 0xc2 && s[1] < 0xa0) return 0;                                      /* C1 controls */
   if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90)) return 0;   /* overlong */
   if ((s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90)) return 0; /* surrogates */
-  if (s[0] == 0xe2 && (s[1] == 0x80 || s[1] == 0x81) && s[2] >= 0xa8 && s[2] <= 0xae)
-    return 0; /* line separators and changes of direction */
+  if (turns_text(s)) return 0;
   return n;
 }
 

@@ -27,20 +27,24 @@ static bool check_weight(struct checker *k, const struct weight *w) {
   return true;
 }
 
+/* The name of a part of w that needs an order of the tokens; NULL: there is none. */
+static const char *ordered_part(const struct weight *w) {
+  if (w->kind == WEIGHT_DECAY || w->kind == WEIGHT_FENWICK || w->kind == WEIGHT_TOEPLITZ ||
+      w->kind == WEIGHT_WINDOW)
+    return weight_name(w->kind);
+  const char *name = w->arg[0] ? ordered_part(w->arg[0]) : NULL;
+  return name || !w->arg[1] ? name : ordered_part(w->arg[1]);
+}
+
 /* Without an order there is nothing to carry along. */
 static bool check_bidirectional(struct checker *k, const struct branch *b) {
   const char *clash = NULL;
   if (b->nfactors > 0) clash = "transition";
   if (b->read_before) clash = "read = \"before\"";
-  for (int i = 0; i < b->nweights; i++) {
-    const enum weight_kind kind = b->weights[i].kind;
-    if (kind == WEIGHT_DECAY || kind == WEIGHT_FENWICK || kind == WEIGHT_TOEPLITZ ||
-        kind == WEIGHT_WINDOW)
-      clash = weight_name(kind);
-  }
+  for (int i = 0; i < b->nweights && !clash; i++) clash = ordered_part(&b->weights[i]);
   if (!clash) return true;
   check_failed(k, FIELD_MASK, "bidirectional has no order, so it does not go with %s", clash);
-  diag_note(&k->front->diag, "it goes with scores, normalisers and block");
+  diag_note(&k->front->diag, "it goes with scores, normalisers, block and first");
   return false;
 }
 

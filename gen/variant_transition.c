@@ -100,6 +100,7 @@ bool check_transition(struct checker *k, const struct draft_branch *d, struct br
     if (!check_factor(k, d->factors[i])) return false;
     factors[i] = d->factors[i]->factor;
     if (factors[i].kind != FACTOR_DELTA) continue;
+    factors[i].step |= b->k->step; /* k is an input of the factor too: one erasure a step */
     if (deltas++ > 0)
       return factor_failed(k, d->factors[i], "a second delta with the same k",
                            "for several keys a token say steps = n, and inputs over step");

@@ -3,7 +3,8 @@
  *
  * Writers do not lock: each writes a file of its own under v1/tmp and renames it, and whoever
  * renames last has written the same bytes. A writer goes on with the bytes it has in hand; it never
- * reads back what it published.
+ * reads back what it published. A hit marks its entry as used, and whoever puts more than the limit
+ * allows removes what was used least recently.
  */
 #define _GNU_SOURCE /* secure_getenv */
 #include "cache.h"
@@ -21,8 +22,10 @@
 
 #include "cache_dir.h"
 #include "cache_entry.h"
+#include "cache_evict.h"
 
 enum { MEMORY_LIMIT = 256 << 20, TMP_LIFE_SECONDS = 3600, NAME_TRIES = 100 };
+enum { DEFAULT_MAX_BYTES = 1 << 30 };
 
 /* What could not be put on disk. */
 struct kept {
@@ -43,9 +46,29 @@ struct cache {
   struct kept *kept;
   size_t kept_bytes;
   unsigned temporaries; /* made so far, to name the next */
+  uint64_t max_bytes;   /* on disk */
+  bool counted;         /* disk_bytes is known */
+  uint64_t disk_bytes;  /* when last counted, and what was put since */
   cache_log_fn *log;
   void *log_user;
 };
+
+static void read_limit(struct cache *c) {
+  const char *text = secure_getenv("MASKC_CACHE_MAX_SIZE");
+  c->max_bytes = DEFAULT_MAX_BYTES;
+  if (!text || !*text) return;
+  if (!cache_size_parse(text, &c->max_bytes)) {
+    c->max_bytes = DEFAULT_MAX_BYTES;
+    if (!c->log) return;
+    char line[256];
+    snprintf(line, sizeof line,
+             "cache: MASKC_CACHE_MAX_SIZE is \"%.80s\", which is no size (500M, 2G; 0: no limit); "
+             "1G counts",
+             text);
+    c->log(c->log_user, 0, line);
+  }
+  if (c->max_bytes == 0) c->max_bytes = UINT64_MAX;
+}
 
 struct cache *cache_create(const struct cache_options *options) {
   struct cache *c = calloc(1, sizeof *c);
@@ -63,6 +86,7 @@ struct cache *cache_create(const struct cache_options *options) {
   c->v1_fd = -1;
   c->log = options->log;
   c->log_user = options->log_user;
+  read_limit(c);
   return c;
 }
 
@@ -186,21 +210,6 @@ static void memory_put(struct cache *c, const struct cache_key *key, const void 
 
 /* ---- disk ---- */
 
-/* An entry's place below v1: "ab/cdef..." */
-struct place {
-  char dir[3], name[2 * SHA256_BYTES - 1];
-};
-
-static struct place place_of(const struct cache_key *key) {
-  struct place p;
-  char hex[2 * SHA256_BYTES + 1];
-  sha256_hex(key->bytes, hex);
-  memcpy(p.dir, hex, 2);
-  p.dir[2] = 0;
-  memcpy(p.name, hex + 2, sizeof p.name);
-  return p;
-}
-
 /* Removes a bad entry, unless a good one has just been renamed over it. */
 static void remove_bad(int dir, const char *name, int fd) {
   struct stat read, now;
@@ -212,7 +221,7 @@ static void remove_bad(int dir, const char *name, int fd) {
 }
 
 static bool disk_get(int v1, const struct cache_key *key, void **ret, size_t *ret_len) {
-  const struct place place = place_of(key);
+  const struct cache_place place = cache_place_of(key);
   const int dir = cache_subdir_open(v1, place.dir, false);
   if (dir < 0) return false;
   /* O_NONBLOCK: a FIFO put there must not hang us. */
@@ -220,6 +229,7 @@ static bool disk_get(int v1, const struct cache_key *key, void **ret, size_t *re
   enum entry_verdict verdict = ENTRY_UNREADABLE;
   if (fd >= 0) verdict = cache_entry_read(fd, key, ret, ret_len);
   const bool is_link = fd < 0 && errno == ELOOP;
+  if (verdict == ENTRY_GOOD) futimens(fd, NULL); /* used now; where that fails it only ages */
   if (verdict == ENTRY_BAD || is_link) remove_bad(dir, place.name, fd);
   if (fd >= 0) close(fd);
   close(dir);
@@ -288,7 +298,7 @@ static int publish(struct cache *c, int v1, int tmp, const struct entry *e) {
   const int fd = new_temporary(c, tmp, name, sizeof name);
   if (fd < 0) return errno;
   int error = write_and_close(fd, e);
-  const struct place place = place_of(e->key);
+  const struct cache_place place = cache_place_of(e->key);
   const int dir = error ? -1 : cache_subdir_open(v1, place.dir, true);
   if (!error && (dir < 0 || renameat(tmp, name, dir, place.name) != 0)) error = errno;
   if (error) unlinkat(tmp, name, 0);
@@ -309,15 +319,66 @@ static int disk_put(struct cache *c, int v1, const struct entry *e) {
   return error;
 }
 
+/* Counts what is on disk once, and again when the limit seems reached: other processes put and
+ * remove too. Frees a tenth more than it must, so that the next put need not. */
+static void keep_within_limit(struct cache *c, int v1, const struct entry *e) {
+  pthread_mutex_lock(&c->mutex);
+  c->disk_bytes += cache_entry_bytes(e->len, e->meta);
+  const bool look = !c->counted || c->disk_bytes > c->max_bytes;
+  pthread_mutex_unlock(&c->mutex);
+  if (!look) return;
+  const struct cache_place place = cache_place_of(e->key);
+  const struct eviction request = {c->max_bytes, c->max_bytes - c->max_bytes / 10, &place};
+  struct cache_usage removed, left;
+  cache_evict(v1, &request, &removed, &left);
+  pthread_mutex_lock(&c->mutex);
+  c->counted = true;
+  c->disk_bytes = left.bytes;
+  pthread_mutex_unlock(&c->mutex);
+}
+
 void cache_put(struct cache *c, const struct cache_key *key, const void *data, size_t len,
                const char *meta) {
   const struct entry e = {key, data, len, meta};
   const int v1 = v1_of(c);
   const int error = v1 < 0 ? EACCES : disk_put(c, v1, &e);
-  if (!error) return;
+  if (!error) {
+    keep_within_limit(c, v1, &e);
+    return;
+  }
   memory_put(c, key, data, len);
   if (v1 < 0) return; /* warned already, or told not to use the disk */
   char what[600];
   snprintf(what, sizeof what, "%.400s: %s", c->dir, strerror(error));
   warn_once(c, what);
+}
+
+/* ---- for people ---- */
+
+bool cache_stat(struct cache *c, struct cache_usage *ret) {
+  const struct eviction nothing = {UINT64_MAX, UINT64_MAX, NULL};
+  struct cache_usage removed;
+  const int v1 = v1_of(c);
+  *ret = (struct cache_usage){0};
+  return v1 >= 0 && cache_evict(v1, &nothing, &removed, ret) == 0;
+}
+
+mkc_status cache_prune(struct cache *c, uint64_t max_bytes, struct cache_usage *ret_removed,
+                       struct cache_usage *ret_left, struct error *err) {
+  const struct eviction request = {max_bytes, max_bytes, NULL};
+  const int v1 = v1_of(c);
+  *ret_removed = *ret_left = (struct cache_usage){0};
+  if (v1 < 0) return error_set(err, MKC_E_SYSTEM, "the cache cannot be used: %s", c->why);
+  const int tmp = cache_subdir_open(v1, "tmp", false);
+  if (tmp >= 0) {
+    sweep(tmp);
+    close(tmp);
+  }
+  const int error = cache_evict(v1, &request, ret_removed, ret_left);
+  if (!error) return MKC_OK;
+  return error_set(err, MKC_E_SYSTEM, "%s: not all could be removed: %s", c->dir, strerror(error));
+}
+
+uint64_t cache_max_bytes(const struct cache *c) {
+  return c->max_bytes;
 }

@@ -5,7 +5,8 @@
  * (size, key, digest) each time it is read; one that is not right is a miss and is removed. Where
  * the directory cannot be used (no HOME, read-only, full, not ours alone) entries live in memory
  * for as long as the cache does, after one warning. Nothing here ever fails: a cache that cannot
- * keep is a cache that misses.
+ * keep is a cache that misses. When the entries on disk grow beyond $MASKC_CACHE_MAX_SIZE (1 GiB)
+ * the least recently used go.
  *
  * What is stored runs as code, so the directory must belong to this user and be writable by nobody
  * else; the digest finds corruption, not tampering.
@@ -22,7 +23,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
+#include "base/error.h"
 #include "base/sha256.h"
 #include "maskc.h"
 
@@ -74,12 +77,34 @@ bool cache_get(struct cache *c, const struct cache_key *key, void **ret, size_t 
 void cache_put(struct cache *c, const struct cache_key *key, const void *data, size_t len,
                const char *meta);
 
-/* ---- for doctor ---- */
+/* ---- for doctor and the command line ---- */
 
 /* The directory, or "" when there is none. Owned by the cache. */
 const char *cache_dir(struct cache *c);
 /* True: entries are read from and written to disk. *ret_why says why not, or what it found; it is
  * owned by the cache. */
 bool cache_usable(struct cache *c, const char **ret_why);
+
+/* Entries on disk; times in seconds since 1970, 0 where there are none. */
+struct cache_usage {
+  size_t entries;
+  uint64_t bytes;
+  int64_t oldest, newest; /* last use */
+};
+
+/* False: no directory that can be used. */
+bool cache_stat(struct cache *c, struct cache_usage *ret);
+
+/* Removes the least recently used until at most max_bytes are left, and temporaries of writers that
+ * died. Files that are no entries of ours are left alone, and no link is followed. Errors:
+ * MKC_E_SYSTEM, with what was removed even so. */
+mkc_status cache_prune(struct cache *c, uint64_t max_bytes, struct cache_usage *ret_removed,
+                       struct cache_usage *ret_left, struct error *err);
+
+/* What the cache may hold on disk, from $MASKC_CACHE_MAX_SIZE; UINT64_MAX: without a limit. */
+uint64_t cache_max_bytes(const struct cache *c);
+
+/* "1073741824", "500K", "64M", "1G": bytes, in powers of 1024. False: no size. */
+bool cache_size_parse(const char *text, uint64_t *ret);
 
 #endif

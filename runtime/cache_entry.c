@@ -91,6 +91,10 @@ enum entry_verdict cache_entry_read(int fd, const struct cache_key *key, void **
   return ENTRY_GOOD;
 }
 
+uint64_t cache_entry_bytes(size_t len, const char *meta) {
+  return HEAD_BYTES + strlen(meta) + (uint64_t)len;
+}
+
 int cache_entry_write(int fd, const struct cache_key *key, const void *data, size_t len,
                       const char *meta) {
   unsigned char head[HEAD_BYTES] = {0};

@@ -26,6 +26,9 @@ enum entry_verdict {
 enum entry_verdict cache_entry_read(int fd, const struct cache_key *key, void **ret,
                                     size_t *ret_len);
 
+/* The size of an entry's file. */
+uint64_t cache_entry_bytes(size_t len, const char *meta);
+
 /* 0, or errno. Does not sync. */
 int cache_entry_write(int fd, const struct cache_key *key, const void *data, size_t len,
                       const char *meta);

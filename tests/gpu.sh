@@ -47,8 +47,8 @@ if command -v compute-sanitizer >/dev/null 2>&1; then
     step "compute-sanitizer $tool" "$tool.log" sanitizer "$tool"
   done
 fi
-# times SHAPE SPEC...
-times() {
+# measure SHAPE SPEC...
+measure() {
   shape=$1
   shift
   for spec; do
@@ -57,8 +57,8 @@ times() {
     grep -E 'error|time|copy|GB/s' "$out/$name" | sed 's/^/         /'
   done
 }
-times B=8,T=8192,H=16,dk=128,dv=128 linear_attention retnet lightning2 simple_gla
-times B=8,T=2048,H=33,dk=64,dv=64 linear_attention retnet lightning2 simple_gla
-times B=2,T=32768,H=48,Hqk=1,dk=128,dv=64 mamba2_core mamba2
+measure B=8,T=8192,H=16,dk=128,dv=128 linear_attention retnet lightning2 simple_gla
+measure B=8,T=2048,H=33,dk=64,dv=64 linear_attention retnet lightning2 simple_gla
+measure B=2,T=32768,H=48,Hqk=1,dk=128,dv=64 mamba2_core mamba2
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -2,6 +2,7 @@
  * test_cli.c - runs the built program, on good input and on bad, and reads what it says and how it
  * exits. $MASKC is the program.
  */
+#define _XOPEN_SOURCE 700
 #include "support.h"
 
 #include "cli/npy.h"
@@ -12,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const char spec_text[] = "return variant {\n"
                                 "  name = \"gated\",\n"
@@ -117,6 +120,9 @@ static void help_and_version(void **state) {
   expect(state, "help run", 0, "--shape", NULL);
   expect(state, "build --help", 0, "usage: maskc build", NULL);
   expect(state, "--version", 0, "maskc ", NULL);
+  expect(state, "help --man", 0, ".TH MASKC 1", NULL);
+  expect(state, "help --completion zsh", 0, "#compdef maskc", NULL);
+  expect(state, "help --man run", 2, NULL, "one of COMMAND, --man and --completion");
   expect(state, "help nope", 2, NULL, "unknown command 'nope'");
 }
 
@@ -126,7 +132,7 @@ static void slips(void **state) {
   expect(state, "run @/gated.lua --shap B=1", 2, NULL, "did you mean '--shape'?");
   expect(state, "run", 2, NULL, "needs SPEC");
   expect(state, "run @/gated.lua --shape B", 2, NULL, "expected B=2,T=200,H=4,dk=64,dv=64");
-  expect(state, "run @/gated.lua --shape X=1", 2, NULL, "'X' is not one of B, T, H, dk, dv");
+  expect(state, "run @/gated.lua --shape X=1", 2, NULL, "'X' is not one of B, T, H, Hqk, dk, dv");
   expect(state, "run @/gated.lua --shape T=0", 2, NULL, "T=0 is no whole number from 1");
   expect(state, "run @/gated.lua --device tpu", 2, NULL, "expected cpu or cuda:N");
 }
@@ -158,6 +164,67 @@ static void no_schedule(void **state) {
   expect(state, "run @/delta.lua", 3, NULL, "transition: delta");
   expect(state, "run @/gated.lua --dtype fp32", 3, NULL, "bf16");
   expect(state, "run @/gated.lua --shape dk=96", 3, NULL, "dk is 96");
+}
+
+/* ---- show --svg ---- */
+
+static void draws_svg(void **state) {
+  struct command_result a = run_with(*state, NULL, "show @/gated.lua --svg - --tokens 4");
+  struct command_result b = run_with(*state, NULL, "show @/gated.lua --svg @/x.svg --tokens 4");
+  assert_int_equal(a.status, 0);
+  assert_int_equal(b.status, 0);
+  assert_string_equal(b.out, "");
+  assert_contains(b.err, "x.svg (");
+  char *path = in_dir(*state, "x.svg");
+  char *text = read_file(path, NULL);
+  assert_string_equal(text, a.out);
+  assert_contains(text, "predicted");
+  free(text);
+  free(path);
+  command_result_finish(&a);
+  command_result_finish(&b);
+  expect(state, "show @/delta.lua --svg -", 0, "no schedule serves delta_rule", NULL);
+  expect(state, "show @/gated.lua --svg @/y.svg --json", 0, "\"svg\": \"", "y.svg (");
+}
+
+static void svg_slips(void **state) {
+  expect(state, "show @/gated.lua --svg - --json", 2, NULL, "both want standard output");
+  expect(state, "show @/gated.lua --svg @/none/x.svg", 1, NULL, "cannot create");
+  expect(state, "show @/gated.lua --svg @", 1, NULL, "is a directory");
+  expect(state, "show @/bad.lua --svg @/never.svg", 1, NULL, "bad.lua:3");
+  char *path = in_dir(*state, "never.svg");
+  assert_null(read_file(path, NULL));
+  free(path);
+}
+
+/* ---- cache ---- */
+
+static void shows_and_empties_the_cache(void **state) {
+  char env[4200];
+  char *dir = in_dir(*state, "cache");
+  snprintf(env, sizeof env, "MASKC_CACHE_DIR=%s", dir);
+  expect_env(state, env, "cache path", 0, dir, NULL);
+  assert_int_equal(access(dir, F_OK), -1); /* naming it makes nothing */
+  expect_env(state, env, "cache stat", 0, "holds      0 entries, 0 bytes of 1.0 GiB", NULL);
+  expect_env(state, env, "run @/gated.lua --shape B=1,T=9,H=1 --no-reference", 0, NULL, NULL);
+  expect_env(state, env, "cache stat", 0, "holds      1 entry", NULL);
+  expect_env(state, env, "cache stat --json", 0, "\"entries\": 1,", NULL);
+  expect_env(state, env, "cache prune", 0, "removed  0 entries, 0 bytes\nleft     1 entry", NULL);
+  expect_env(state, env, "cache prune --max-bytes 1G --json", 0, "\"entries\": 0", NULL);
+  expect_env(state, env, "cache prune --max-bytes 1", 0, "removed  1 entry", NULL);
+  expect_env(state, env, "cache clear", 0, "left     0 entries", NULL);
+  assert_int_equal(chmod(dir, 0777), 0);
+  expect_env(state, env, "cache stat", 0, "others may write to it", NULL);
+  expect_env(state, env, "cache stat --json", 0, "\"entries\": null", NULL);
+  expect_env(state, env, "cache clear", 3, NULL, "others may write to it");
+  free(dir);
+}
+
+static void cache_slips(void **state) {
+  expect(state, "cache", 2, NULL, "needs ACTION");
+  expect(state, "cache claer", 2, NULL, "did you mean 'clear'?");
+  expect(state, "cache prune --max-bytes 1.5G", 2, NULL, "expected bytes");
+  expect(state, "cache clear --max-bytes 1", 2, NULL, "'maskc cache prune' alone");
 }
 
 /* ---- build ---- */
@@ -348,12 +415,22 @@ static void wrong_arrays(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(help_and_version),      cmocka_unit_test(slips),
-      cmocka_unit_test(shipped_specs),         cmocka_unit_test(bad_specs),
-      cmocka_unit_test(no_schedule),           cmocka_unit_test(emits_source),
-      cmocka_unit_test(names_several_outputs), cmocka_unit_test(environment_lacks),
-      cmocka_unit_test(runs_on_files),         cmocka_unit_test(runs_on_random_arrays),
-      cmocka_unit_test(checks_addresses),      cmocka_unit_test(missing_arrays),
+      cmocka_unit_test(help_and_version),
+      cmocka_unit_test(slips),
+      cmocka_unit_test(shipped_specs),
+      cmocka_unit_test(bad_specs),
+      cmocka_unit_test(no_schedule),
+      cmocka_unit_test(draws_svg),
+      cmocka_unit_test(svg_slips),
+      cmocka_unit_test(shows_and_empties_the_cache),
+      cmocka_unit_test(cache_slips),
+      cmocka_unit_test(emits_source),
+      cmocka_unit_test(names_several_outputs),
+      cmocka_unit_test(environment_lacks),
+      cmocka_unit_test(runs_on_files),
+      cmocka_unit_test(runs_on_random_arrays),
+      cmocka_unit_test(checks_addresses),
+      cmocka_unit_test(missing_arrays),
       cmocka_unit_test(wrong_arrays),
   };
   return cmocka_run_group_tests(tests, setup, teardown);

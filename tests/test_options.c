@@ -114,6 +114,10 @@ static void bad_values_say_what_is_valid(void **state) {
   usage_error("build x --json=yes", "--json takes no value");
   usage_error("build", "'maskc build' needs SPEC");
   usage_error("check a b", "does not know what to do with 'b'");
+  usage_error("cache claer",
+              "'maskc cache claer': expected one of stat|prune|clear|path; did you mean 'clear'?");
+  usage_error("cache", "'maskc cache' needs ACTION");
+  usage_error("help --completion=tcsh", "expected one of bash|zsh|fish");
   usage_error("list a", "does not know what to do with 'a'");
 }
 

@@ -213,6 +213,21 @@ static void bounds_of_contracts_reach_the_decay(void **state) {
   unload(&l);
 }
 
+/* delta acts at every step where its k or its rate varies over step, else in the first only. */
+static void test_steps_of_delta(void **state) {
+  (void)state;
+  struct loaded l;
+  load(&l, "steps = 2, k = l2norm(input { 'y', step, dk }), transition = { delta(b) }");
+  assert_true(l.b->factors[0].step);
+  unload(&l);
+  load(&l, "steps = 2, transition = { delta(b) }");
+  assert_false(l.b->factors[0].step);
+  unload(&l);
+  load(&l, "steps = 2, transition = { delta(sigmoid(input { 'r', step })) }");
+  assert_true(l.b->factors[0].step);
+  unload(&l);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(decays),
@@ -225,6 +240,7 @@ int main(void) {
       cmocka_unit_test(warnings),
       cmocka_unit_test(unused_inputs_are_no_arrays),
       cmocka_unit_test(bounds_of_contracts_reach_the_decay),
+      cmocka_unit_test(test_steps_of_delta),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

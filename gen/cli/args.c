@@ -176,6 +176,24 @@ static mkc_status parse_option(int argc, char *const *argv, int *i, struct args 
   return add_value(args, (enum option_id)id, value, err);
 }
 
+/* An operand that is none of the command's choices. */
+static mkc_status unknown_operand(const struct command *c, const char *word, struct error *err) {
+  enum { MAX_CHOICES = 8 };
+  char texts[MAX_CHOICES][NAME_MAX_BYTES + 1] = {{0}};
+  const char *names[MAX_CHOICES + 1] = {NULL};
+  const char *p = c->choices;
+  for (int n = 0; *p && n < MAX_CHOICES; n++) {
+    const size_t len = strcspn(p, "|");
+    if (len <= NAME_MAX_BYTES) memcpy(texts[n], p, len);
+    names[n] = texts[n];
+    p += len + (p[len] == '|');
+  }
+  const char *near = nearest_name(word, names);
+  error_set(err, MKC_E_USAGE, "'maskc %s %s': expected one of %s", c->name, word, c->choices);
+  if (near) error_append(err, "; did you mean '%s'?", near);
+  return err->status;
+}
+
 static mkc_status check_operands(const struct args *args, struct error *err) {
   const struct command *c = &command_table[args->command];
   if (args_flag(args, OPTION_HELP)) return MKC_OK;
@@ -185,6 +203,9 @@ static mkc_status check_operands(const struct args *args, struct error *err) {
   if (args->noperands > c->max_operands)
     return error_set(err, MKC_E_USAGE, "'maskc %s' does not know what to do with '%s'", c->name,
                      args->operands[c->max_operands]);
+  for (int i = 0; i < args->noperands && c->choices; i++)
+    if (!is_choice(c->choices, args->operands[i]))
+      return unknown_operand(c, args->operands[i], err);
   return MKC_OK;
 }
 

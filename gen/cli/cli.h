@@ -30,6 +30,8 @@ mkc_status cmd_show(struct cli *cli, struct error *err);
 mkc_status cmd_build(struct cli *cli, struct error *err);
 mkc_status cmd_run(struct cli *cli, struct error *err);
 mkc_status cmd_list(struct cli *cli, struct error *err);
+mkc_status cmd_cache(struct cli *cli, struct error *err);
+mkc_status cmd_help(struct cli *cli, struct error *err);
 mkc_status cmd_doctor(struct cli *cli, struct error *err);
 
 /* "maskc: warning: ..." on standard error. */
@@ -52,6 +54,9 @@ mkc_status spec_file_read(struct cli *cli, const char *operand, struct spec_file
 /* The same, loaded. */
 mkc_status spec_file_load(struct cli *cli, const char *operand, struct spec_file *ret_file,
                           const struct variant **ret, struct error *err);
+
+/* The names of the shipped specs, NULL at the end, in the arena. */
+const char *const *shipped_specs(struct cli *cli);
 
 /* ---- configuration (config.c) ---- */
 

@@ -73,7 +73,7 @@ mkc_status cmd_check(struct cli *cli, struct error *err) {
   if (cli->json) {
     print_json(&cli->out, &c, status == MKC_OK);
   } else {
-    for (int i = 0; i < c.variant->nwarnings; i++) cli_warn("%s", c.variant->warnings[i]);
+    for (int i = 0; i < c.variant->nwarnings; i++) fprintf(stderr, "%s\n", c.variant->warnings[i]);
     print_text(&cli->out, &c);
   }
   return status;

@@ -2,25 +2,13 @@
  * cmd_show.c - maskc show: the mask as a picture, the equations, the plan and the floor it is
  * measured against.
  */
-#include "cli.h"
 #include "draw.h"
-#include "mask_weights.h"
+#include "file.h"
+#include "show.h"
 
-#include "../plan.h"
+#include <string.h>
 
 enum { HEADS = 4 };
-
-struct show {
-  const struct variant *variant;
-  struct spec_file file;
-  struct mask_request mask;
-  double *weights; /* [tokens][tokens] */
-  const char *note;
-  struct gen_config config;
-  const struct plan *plans; /* NULL: no schedule, and why is in no_schedule */
-  int nplans;
-  const char *no_schedule;
-};
 
 static mkc_status choose_plan(struct cli *cli, struct show *s, struct error *err) {
   struct error why = {0};
@@ -94,7 +82,7 @@ static void print_plan_json(struct json *j, const struct show *s) {
   buf_finish(&line);
 }
 
-static void print_json(struct buf *out, const struct show *s) {
+static void print_json(struct buf *out, const struct show *s, const char *svg) {
   struct json j = {.out = out};
   struct buf equations = {0};
   const int T = s->mask.tokens;
@@ -110,6 +98,7 @@ static void print_json(struct buf *out, const struct show *s) {
   json_string(&j, "arch", s->config.arch);
   json_integer(&j, "dk", s->config.dk);
   json_integer(&j, "dv", s->config.dv);
+  if (svg) json_string(&j, "svg", svg);
   print_plan_json(&j, s);
   json_array(&j, "mask");
   for (int t = 0; t < T; t++) {
@@ -122,20 +111,50 @@ static void print_json(struct buf *out, const struct show *s) {
   buf_finish(&equations);
 }
 
+/* ---- the command ---- */
+
+static mkc_status check_svg(const struct cli *cli, const char *svg, struct error *err) {
+  if (!svg) return MKC_OK;
+  if (cli->json && strcmp(svg, "-") == 0)
+    return error_set(err, MKC_E_USAGE, "--svg - and --json both want standard output");
+  return file_check_writable(svg, err);
+}
+
+static mkc_status write_svg(struct cli *cli, const struct show *s, const char *path,
+                            struct error *err) {
+  if (strcmp(path, "-") == 0) {
+    show_svg(&cli->out, s);
+    return MKC_OK;
+  }
+  struct buf svg = {0};
+  show_svg(&svg, s);
+  mkc_status status = svg.failed ? error_set(err, MKC_E_OUT_OF_MEMORY, "out of memory")
+                                 : file_save(path, buf_text(&svg), svg.len, err);
+  if (!status) fprintf(stderr, "maskc: wrote %s (%zu bytes)\n", path, svg.len);
+  buf_finish(&svg);
+  return status;
+}
+
+static mkc_status draw_weights(struct cli *cli, struct show *s, struct error *err) {
+  s->mask = (struct mask_request){.tokens = (int)args_number(&cli->args, OPTION_TOKENS, 32),
+                                  .heads = HEADS,
+                                  .seed = (uint64_t)args_number(&cli->args, OPTION_SEED, 1)};
+  s->weights = arena_array(&cli->arena, double, (size_t)s->mask.tokens *(size_t)s->mask.tokens);
+  return mask_weights(&cli->arena, s->variant, &s->mask, s->weights, &s->note, err);
+}
+
 mkc_status cmd_show(struct cli *cli, struct error *err) {
   struct show s = {.config = cli_config(&cli->args)};
-  mkc_status status = spec_file_load(cli, cli->args.operands[0], &s.file, &s.variant, err);
+  const char *svg = args_text(&cli->args, OPTION_SVG, NULL);
+  mkc_status status = check_svg(cli, svg, err);
+  if (!status) status = spec_file_load(cli, cli->args.operands[0], &s.file, &s.variant, err);
   if (!status) status = choose_plan(cli, &s, err);
-  if (status) return status;
-  s.mask = (struct mask_request){.tokens = (int)args_number(&cli->args, OPTION_TOKENS, 32),
-                                 .heads = HEADS,
-                                 .seed = (uint64_t)args_number(&cli->args, OPTION_SEED, 1)};
-  s.weights = arena_array(&cli->arena, double, (size_t)s.mask.tokens *(size_t)s.mask.tokens);
-  status = mask_weights(&cli->arena, s.variant, &s.mask, s.weights, &s.note, err);
+  if (!status) status = draw_weights(cli, &s, err);
+  if (!status && svg) status = write_svg(cli, &s, svg, err);
   if (status) return status;
   if (cli->json)
-    print_json(&cli->out, &s);
-  else
+    print_json(&cli->out, &s, svg);
+  else if (!svg)
     print_text(cli, &cli->out, &s);
   return MKC_OK;
 }

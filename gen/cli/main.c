@@ -11,18 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static mkc_status cmd_help(struct cli *cli, struct error *err) {
-  if (cli->args.noperands == 0) {
-    help_overview(&cli->out);
-    return MKC_OK;
-  }
-  const char *name = cli->args.operands[0];
-  const int id = command_find(name);
-  if (id < 0) return command_unknown(name, err);
-  help_command(&cli->out, (enum command_id)id);
-  return MKC_OK;
-}
-
 static mkc_status cmd_version(struct cli *cli, struct error *err) {
   (void)err;
   buf_printf(&cli->out, "maskc %s\n", mkc_version());
@@ -31,9 +19,9 @@ static mkc_status cmd_version(struct cli *cli, struct error *err) {
 
 static mkc_status dispatch(struct cli *cli, struct error *err) {
   static mkc_status (*const run[COMMAND_COUNT])(struct cli *, struct error *) = {
-      [COMMAND_CHECK] = cmd_check, [COMMAND_SHOW] = cmd_show,       [COMMAND_BUILD] = cmd_build,
-      [COMMAND_RUN] = cmd_run,     [COMMAND_LIST] = cmd_list,       [COMMAND_DOCTOR] = cmd_doctor,
-      [COMMAND_HELP] = cmd_help,   [COMMAND_VERSION] = cmd_version,
+      [COMMAND_CHECK] = cmd_check, [COMMAND_SHOW] = cmd_show, [COMMAND_BUILD] = cmd_build,
+      [COMMAND_RUN] = cmd_run,     [COMMAND_LIST] = cmd_list, [COMMAND_DOCTOR] = cmd_doctor,
+      [COMMAND_CACHE] = cmd_cache, [COMMAND_HELP] = cmd_help, [COMMAND_VERSION] = cmd_version,
   };
   if (args_flag(&cli->args, OPTION_HELP)) {
     help_command(&cli->out, cli->args.command);

@@ -6,41 +6,50 @@
 #include <string.h>
 
 #define C(id) (1u << COMMAND_##id)
-#define RUNS (C(CHECK) | C(SHOW) | C(BUILD) | C(RUN) | C(LIST) | C(DOCTOR))
+#define RUNS (C(CHECK) | C(SHOW) | C(BUILD) | C(RUN) | C(LIST) | C(CACHE) | C(DOCTOR))
 #define ANY (RUNS | C(HELP) | C(VERSION))
 
 static const char spec_help[] =
     "SPEC is a file (simple_gla.lua, ./x.lua) or the name of a shipped spec (simple_gla).\n";
 
 const struct command command_table[COMMAND_COUNT] = {
-    [COMMAND_CHECK] = {"check", "SPEC", 1, 1,
+    [COMMAND_CHECK] = {"check", "SPEC", 1, 1, NULL,
                        "says what a spec means and proves it on small inputs",
                        "Loads the spec, prints what it means as update equations, and compares its "
                        "dense,\nrecurrent and chunked forms in float64 on random inputs.\n"},
     [COMMAND_SHOW] =
-        {"show", "SPEC", 1, 1, "draws the mask, the equations, the plan and its floor",
+        {"show", "SPEC", 1, 1, NULL, "draws the mask, the equations, the plan and its floor",
          "The mask is drawn for random gates: the row is the reading token, the column "
          "the read\none, the shade the weight.\n"},
     [COMMAND_BUILD] =
-        {"build", "SPEC...", 1, 64, "emits kernels: CUDA source, PTX or cubins",
+        {"build", "SPEC...", 1, 64, NULL, "emits kernels: CUDA source, PTX or cubins",
          "Without -o, a single cu or ptx goes to standard output and anything else to\n"
          "NAME.ARCH.EXT in the current directory. -o FILE takes a single output (- is standard\n"
          "output); several go to -o DIR/ or to a pattern in which %n is the variant's name and\n"
          "%a the architecture: -o 'out/%n-%a.cubin'.\n"},
     [COMMAND_RUN] =
-        {"run", "SPEC", 1, 1, "runs an op on arrays and compares it with the float64 reference",
+        {"run", "SPEC", 1, 1, NULL,
+         "runs an op on arrays and compares it with the float64 reference",
          "Arrays are named as the spec names its inputs, and h0 (initial state), o (output), ht\n"
          "(final state). Without --in all are random. With --in every input but h0 must be given;\n"
          "B, T, H, dk and dv follow from the arrays. .npy files hold float32 or float64 in C\n"
          "order, [B,T,H,d] for q, k and v; outputs are float32. --shape B=2,T=200,H=4,dk=64,dv=64\n"
-         "sets sizes; the default is that one.\n"},
-    [COMMAND_LIST] = {"list", "", 0, 0, "lists the shipped specs",
+         "sets sizes; the default is that one. Hqk=1 gives random q and k one head for all.\n"},
+    [COMMAND_LIST] = {"list", "", 0, 0, NULL, "lists the shipped specs",
                       "A spec marked 'no schedule' can be checked and shown, but not built yet.\n"},
-    [COMMAND_DOCTOR] = {"doctor", "", 0, 0,
+    [COMMAND_CACHE] = {"cache", "ACTION", 1, 1, "stat|prune|clear|path",
+                       "shows or empties the cache of compiled kernels",
+                       "ACTION is one of\n"
+                       "  stat    the directory, whether it is trusted, how much it holds\n"
+                       "  prune   removes what was used least recently, down to --max-bytes\n"
+                       "  clear   removes every entry\n"
+                       "  path    prints the directory\n"
+                       "Only entries are removed: other files stay, and no link is followed.\n"},
+    [COMMAND_DOCTOR] = {"doctor", "", 0, 0, NULL,
                         "says what this machine has: GPU, NVRTC, compiler, cache",
                         "Exits 0 when an op can run here on some device, 3 when none can.\n"},
-    [COMMAND_HELP] = {"help", "[COMMAND]", 0, 1, "explains a command", ""},
-    [COMMAND_VERSION] = {"version", "", 0, 0, "prints the version", ""},
+    [COMMAND_HELP] = {"help", "[COMMAND]", 0, 1, NULL, "explains a command", ""},
+    [COMMAND_VERSION] = {"version", "", 0, 0, NULL, "prints the version", ""},
 };
 
 const struct option option_table[OPTION_COUNT] = {
@@ -71,6 +80,11 @@ const struct option option_table[OPTION_COUNT] = {
                       .value = "auto|always|never",
                       .commands = RUNS,
                       .help = "colours; auto: on a terminal, unless NO_COLOR is set"},
+    [OPTION_COMPLETION] = {.name = "completion",
+                           .kind = KIND_CHOICE,
+                           .value = "bash|zsh|fish",
+                           .commands = C(HELP),
+                           .help = "print the script that completes command lines in this shell"},
     [OPTION_DEVICE] = {.name = "device",
                        .kind = KIND_TEXT,
                        .value = "cpu|cuda:N",
@@ -116,6 +130,13 @@ const struct option option_table[OPTION_COUNT] = {
     [OPTION_LINES] = {.name = "lines",
                       .commands = C(BUILD),
                       .help = "keep #line directives, to templates and specs, in --emit=cu"},
+    [OPTION_MAN] = {.name = "man", .commands = C(HELP), .help = "print the man page maskc(1)"},
+    [OPTION_MAX_BYTES] = {.name = "max-bytes",
+                          .kind = KIND_TEXT,
+                          .value = "N",
+                          .commands = C(CACHE),
+                          .help = "prune: what may stay, also as 500K, 64M, 2G "
+                                  "(MASKC_CACHE_MAX_SIZE, else 1G)"},
     [OPTION_NO_CACHE] = {.name = "no-cache",
                          .commands = C(BUILD) | C(RUN),
                          .help = "neither read nor write the cache on disk"},
@@ -163,6 +184,12 @@ const struct option option_table[OPTION_COUNT] = {
                       .repeat = true,
                       .commands = C(RUN),
                       .help = "sizes: B batch, T tokens, H heads, dk, dv"},
+    [OPTION_SVG] = {.name = "svg",
+                    .kind = KIND_TEXT,
+                    .value = "FILE",
+                    .commands = C(SHOW),
+                    .help = "write an SVG instead: the mask, a roofline with the plan on it, the "
+                            "equations; - is standard output"},
     [OPTION_TOKENS] = {.name = "tokens",
                        .kind = KIND_NUMBER,
                        .value = "N",
@@ -175,6 +202,17 @@ const struct option option_table[OPTION_COUNT] = {
                         .commands = C(BUILD) | C(RUN),
                         .help = "say what happens inside: cache hits, compile times"},
 };
+
+const char *const exit_status_table[] = {"done",
+                                         "the input is wrong",
+                                         "the command line is wrong",
+                                         "the environment lacks something",
+                                         "a bug of maskc",
+                                         "the result is out of tolerance",
+                                         NULL};
+
+const char *const example_table[] = {"maskc list", "maskc show simple_gla",
+                                     "maskc run simple_gla --device cpu", NULL};
 
 /* Words of `text`, from `column` on, broken into lines of at most `width`. */
 static void add_wrapped(struct buf *out, const char *text, size_t column, size_t width) {
@@ -212,10 +250,17 @@ static void add_option(struct buf *out, const struct option *o) {
   buf_finish(&left);
 }
 
+/* More than --help. */
+static bool takes_options(enum command_id id) {
+  for (int i = 0; i < OPTION_COUNT; i++)
+    if (i != OPTION_HELP && option_table[i].commands & 1u << id) return true;
+  return false;
+}
+
 void help_command(struct buf *out, enum command_id id) {
   const struct command *c = &command_table[id];
   buf_printf(out, "usage: maskc %s%s%s%s\n\n%s\n\n", c->name,
-             (RUNS & 1u << id) ? " [OPTION...]" : "", *c->operands ? " " : "", c->operands,
+             takes_options(id) ? " [OPTION...]" : "", *c->operands ? " " : "", c->operands,
              c->summary);
   buf_puts(out, c->details);
   if (strncmp(c->operands, "SPEC", 4) == 0) buf_puts(out, spec_help);
@@ -231,13 +276,9 @@ void help_overview(struct buf *out) {
   for (int i = 0; i < COMMAND_COUNT; i++)
     buf_printf(out, "  %-8s %-10s %s\n", command_table[i].name, command_table[i].operands,
                command_table[i].summary);
-  buf_puts(
-      out,
-      "\n'maskc help COMMAND' lists a command's options; 'maskc --version' prints the version.\n"
-      "\nexit status: 0 done; 1 the input is wrong; 2 usage; 3 the environment lacks something;\n"
-      "4 a bug of maskc; 5 the result is out of tolerance\n"
-      "\nfirst steps:\n"
-      "  maskc list\n"
-      "  maskc show simple_gla\n"
-      "  maskc run simple_gla --device cpu\n");
+  buf_puts(out, "\n'maskc help COMMAND' lists a command's options; 'maskc --version' prints the "
+                "version.\n\nexit status:\n");
+  for (int i = 0; exit_status_table[i]; i++) buf_printf(out, "  %d  %s\n", i, exit_status_table[i]);
+  buf_puts(out, "\nfirst steps:\n");
+  for (int i = 0; example_table[i]; i++) buf_printf(out, "  %s\n", example_table[i]);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * options.h - the commands and options of maskc, as one table, and the parser that reads it.
  *
- * Everything that knows an option comes from the table: parsing, --help, messages. `--name VALUE`,
- * `--name=VALUE`, `-n VALUE` and `-nVALUE` are the same; `--` ends the options; options may stand
- * before and after operands.
+ * Everything that knows an option comes from the table: parsing, --help, messages, the man page,
+ * the completions of the shells. `--name VALUE`, `--name=VALUE`, `-n VALUE` and `-nVALUE` are the
+ * same; `--` ends the options; options may stand before and after operands.
  */
 #ifndef MKC_CLI_OPTIONS_H
 #define MKC_CLI_OPTIONS_H
@@ -20,6 +20,7 @@ enum command_id {
   COMMAND_BUILD,
   COMMAND_RUN,
   COMMAND_LIST,
+  COMMAND_CACHE,
   COMMAND_DOCTOR,
   COMMAND_HELP,
   COMMAND_VERSION,
@@ -30,6 +31,7 @@ struct command {
   const char *name;
   const char *operands; /* for the usage line: "SPEC" */
   int min_operands, max_operands;
+  const char *choices; /* what an operand may be: "stat|prune"; NULL: anything */
   const char *summary; /* one line */
   const char *details; /* of its own help page */
 };
@@ -41,6 +43,7 @@ enum option_id {
   OPTION_CHECK,
   OPTION_CHUNK,
   OPTION_COLOR,
+  OPTION_COMPLETION,
   OPTION_DEVICE,
   OPTION_DK,
   OPTION_DTYPE,
@@ -51,6 +54,8 @@ enum option_id {
   OPTION_IN,
   OPTION_JSON,
   OPTION_LINES,
+  OPTION_MAN,
+  OPTION_MAX_BYTES,
   OPTION_NO_CACHE,
   OPTION_NO_REFERENCE,
   OPTION_OUT,
@@ -60,6 +65,7 @@ enum option_id {
   OPTION_REPEAT,
   OPTION_SEED,
   OPTION_SHAPE,
+  OPTION_SVG,
   OPTION_TOKENS,
   OPTION_VERBOSE,
   OPTION_COUNT
@@ -78,6 +84,10 @@ struct option {
   const char *help;
 };
 extern const struct option option_table[OPTION_COUNT];
+
+/* The exit statuses, from 0 on, and first steps: both end with NULL. */
+extern const char *const exit_status_table[];
+extern const char *const example_table[];
 
 /* A parsed command line; texts point into argv. */
 struct args {
@@ -108,6 +118,11 @@ bool parse_number(const char *text, int64_t min, int64_t max, int64_t *ret);
 /* Help: all commands, or the options of one. */
 void help_overview(struct buf *out);
 void help_command(struct buf *out, enum command_id command);
+/* maskc.1, in the man macros (help_man.c). */
+void help_man(struct buf *out);
+/* The script that completes command lines, of "bash", "zsh" or "fish"; specs: the shipped ones,
+ * NULL at the end (help_completion.c). */
+void help_completion(struct buf *out, const char *shell, const char *const *specs);
 int command_find(const char *name); /* -1: none */
 /* MKC_E_USAGE, with the nearest command. */
 mkc_status command_unknown(const char *word, struct error *err);

@@ -131,7 +131,8 @@ static mkc_status set_size(struct run *r, const char *name, const char *value, c
     return error_set(err, MKC_E_USAGE, "--shape %s: %s=%s is no whole number from 1 to %d", text,
                      name, value, i < 4 ? INT32_MAX : 65536);
   }
-  return error_set(err, MKC_E_USAGE, "--shape %s: '%s' is not one of B, T, H, Hqk, dk, dv", text, name);
+  return error_set(err, MKC_E_USAGE, "--shape %s: '%s' is not one of B, T, H, Hqk, dk, dv", text,
+                   name);
 }
 
 /* --shape B=2,T=200,H=4,dk=64,dv=64, and --dk, --dv. */

@@ -25,7 +25,7 @@ static const char *shipped_name(struct cli *cli, const char *file) {
   return name;
 }
 
-static mkc_status unknown_spec(struct cli *cli, const char *operand, struct error *err) {
+const char *const *shipped_specs(struct cli *cli) {
   int n = 0;
   while (embedded_files[n].name) n++;
   const char **names = arena_array(&cli->arena, const char *, n + 1);
@@ -35,7 +35,11 @@ static mkc_status unknown_spec(struct cli *cli, const char *operand, struct erro
     if (names[shipped]) shipped++;
   }
   names[shipped] = NULL;
-  const char *near = nearest_name(operand, names);
+  return names;
+}
+
+static mkc_status unknown_spec(struct cli *cli, const char *operand, struct error *err) {
+  const char *near = nearest_name(operand, shipped_specs(cli));
   error_set(err, MKC_E_FILE, "no shipped spec is called '%s'", operand);
   if (near) error_append(err, "; did you mean '%s'?", near);
   error_append(err, " ('maskc list' shows them; a file needs its .lua or a '/')");

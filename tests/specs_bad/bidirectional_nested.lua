@@ -1,0 +1,1 @@
+return variant { name = "x", mask = bidirectional * (window(4) | first(2)) }
