@@ -22,8 +22,8 @@ stub() {
 # expect STATUS OUTPUT CALLS SCRIPT: runs SCRIPT after setup.sh in a folder of its own.
 expect() {
   rm -f "$dir/calls"
-  mkdir -p "$dir/work"
-  output=$(cd "$dir/work" && PATH=$dir sh -c "set -eu; . '$OLDPWD/examples/setup.sh'; $4" 2>&1)
+  mkdir -p "$dir/tree"
+  output=$(cd "$dir/tree" && PATH=$dir sh -c "set -eu; . '$OLDPWD/examples/setup.sh'; $4" 2>&1)
   status=$?
   calls=$(cat "$dir/calls" 2>/dev/null)
   [ "$status" = "$1" ] || { echo "$4: exit status $status, not $1" && failed=1; }
@@ -75,8 +75,8 @@ if [ ! -e /usr/local/cuda ] && ! PATH=$PATH:/sbin ldconfig -p 2>/dev/null | grep
   expect 3 "python3 -m venv .venv && .venv/bin/pip install" "python3 -m venv .venv" 'setup_nvrtc'
   expect 0 "python3-venv" "" 'setup_nvrtc_packages'
   wheel=.venv/lib/python3.11/site-packages/nvidia/cu13/lib
-  mkdir -p "$dir/work/$wheel"
-  : >"$dir/work/$wheel/libnvrtc.so.13"
+  mkdir -p "$dir/tree/$wheel"
+  : >"$dir/tree/$wheel/libnvrtc.so.13"
   expect 0 "/$wheel>" "" 'setup_nvrtc; echo "<$nvrtc_dir>"'
 fi
 exit $failed
