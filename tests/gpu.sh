@@ -52,9 +52,9 @@ measure() {
   shape=$1
   shift
   for spec; do
-    name=$(echo "$spec.$shape.log" | tr ',=' '_-')
-    step "$spec $shape" "$name" timed "$spec" "$shape"
-    grep -E 'error|time|copy|GB/s' "$out/$name" | sed 's/^/         /'
+    timing=$(echo "$spec.$shape.log" | tr ',=' '_-')
+    step "$spec $shape" "$timing" timed "$spec" "$shape"
+    grep -E 'error|time|moved' "$out/$timing" | sed 's/^/         /'
   done
 }
 measure B=8,T=8192,H=16,dk=128,dv=128 linear_attention retnet lightning2 simple_gla
