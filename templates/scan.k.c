@@ -111,8 +111,7 @@ enum {
 typedef struct scan_args {
   i64 B, T, H;
 //% for _, x in ipairs(arrays) do
-  $(x.type) *$(x.field); /* $(x.comment) */
-  i64 $(x.field)_batch, $(x.field)_token, $(x.field)_head, $(x.field)_heads;
+  struct { $(x.type) *at; i64 batch, token, head, heads; } $(x.field); /* $(x.comment) */
 //% end
 } scan_args;
 
@@ -197,9 +196,9 @@ TILE_FN gate_values load_gate(const scan_args *a, $(join(unpack(pointers))), i64
   const int inside = t < a->T;
 //% for _, x in ipairs(inputs) do
 //% if x.fp32 then
-  gate.$(x.field) = inside ? $(x.field)[t * a->$(x.field)_token] : 0.0f;
+  gate.$(x.field) = inside ? $(x.field)[t * a->$(x.field).token] : 0.0f;
 //% else
-  gate.$(x.field) = inside ? $(kind)lo_f32((u32)$(x.field)[t * a->$(x.field)_token]) : 0.0f;
+  gate.$(x.field) = inside ? $(kind)lo_f32((u32)$(x.field)[t * a->$(x.field).token]) : 0.0f;
 //% end
 //% end
   return gate;
@@ -313,16 +312,16 @@ TILE_KERNEL($(entry), scan_args, THREADS, $(min_blocks)) {
   const int chunks = (int)((T + CHUNK - 1) / CHUNK), H = (int)a.H, block = (int)tile_block();
   const int batch = block / SPLITS / H, head = block / SPLITS % H, dv0 = block % SPLITS * DV_TILE;
   /* this thread's place in the next chunk to load and to store */
-  i64 q_at = batch * a.q_batch + head * a.q_heads / H * a.q_head + first_piece(DK, a.q_token);
-  i64 k_at = batch * a.k_batch + head * a.k_heads / H * a.k_head + first_piece(DK, a.k_token);
-  i64 v_at = batch * a.v_batch + head * a.v_heads / H * a.v_head + first_piece(DV_TILE, a.v_token);
-  i64 o_at = batch * a.o_batch + head * a.o_head + first_piece(DV_TILE, a.o_token);
+  i64 q_at = batch * a.q.batch + head * a.q.heads / H * a.q.head + first_piece(DK, a.q.token);
+  i64 k_at = batch * a.k.batch + head * a.k.heads / H * a.k.head + first_piece(DK, a.k.token);
+  i64 v_at = batch * a.v.batch + head * a.v.heads / H * a.v.head + first_piece(DV_TILE, a.v.token);
+  i64 o_at = batch * a.o.batch + head * a.o.head + first_piece(DV_TILE, a.o.token);
   v_at += dv0;
   o_at += dv0;
 //% for _, x in ipairs(tiles) do
 //% local f = x.field
-  i64 $(f)_at = batch * a.$(f)_batch + head * a.$(f)_heads / H * a.$(f)_head +
-      first_piece(DV_TILE, a.$(f)_token) + dv0;
+  i64 at_$(f) = batch * a.$(f).batch + head * a.$(f).heads / H * a.$(f).head +
+      first_piece(DV_TILE, a.$(f).token) + dv0;
 //% end
 //% if per_head[1] then
   head_values per_head;
@@ -330,7 +329,7 @@ TILE_KERNEL($(entry), scan_args, THREADS, $(min_blocks)) {
 //% if x.of then
   per_head.$(x.field) = (float)$(x.of);
 //% else
-  per_head.$(x.field) = a.$(x.field)[head * a.$(x.field)_heads / H * a.$(x.field)_head];
+  per_head.$(x.field) = a.$(x.field).at[head * a.$(x.field).heads / H * a.$(x.field).head];
 //% end
 //% end
 //% end
@@ -345,37 +344,37 @@ TILE_KERNEL($(entry), scan_args, THREADS, $(min_blocks)) {
 
   /* rows 16 warp .. 16 warp + 15 of S' (dv), all DK columns, as mma accumulators */
   float state[DK / 8][4] = {{0}};
-  if (a.h0) {
-    const i64 h0_head = head * a.h0_heads / H * a.h0_head;
-    const float *h0 = a.h0 + batch * a.h0_batch + h0_head + dv0 + 16 * warp;
+  if (a.h0.at) {
+    const i64 h0_head = head * a.h0.heads / H * a.h0.head;
+    const float *h0 = a.h0.at + batch * a.h0.batch + h0_head + dv0 + 16 * warp;
     TILE_UNROLL
     for (int n = 0; n < DK / 8; n++)
       TILE_UNROLL
       for (int e = 0; e < 4; e++)
-        state[n][e] = h0[(8 * n + frag_col + (e & 1)) * a.h0_token + frag_row + 8 * (e >> 1)];
+        state[n][e] = h0[(8 * n + frag_col + (e & 1)) * a.h0.token + frag_row + 8 * (e >> 1)];
   }
 
   for (int i = 0; i < STAGES - 1; i++) {
     if (i * CHUNK < T) {
       const int rows = chunk_rows(T, i * CHUNK);
-      load_tile(sQ + i * QK_TILE, a.q, DK, q_at, a.q_token, rows);
-      load_tile(sK + i * QK_TILE, a.k, DK, k_at, a.k_token, rows);
-      load_tile(sV + i * V_TILE, a.v, DV_TILE, v_at, a.v_token, rows);
+      load_tile(sQ + i * QK_TILE, a.q.at, DK, q_at, a.q.token, rows);
+      load_tile(sK + i * QK_TILE, a.k.at, DK, k_at, a.k.token, rows);
+      load_tile(sV + i * V_TILE, a.v.at, DV_TILE, v_at, a.v.token, rows);
 //% for _, x in ipairs(tiles) do
 //% local f = x.field
-      load_tile($(x.tile) + i * V_TILE, a.$(f), DV_TILE, $(f)_at, a.$(f)_token, rows);
-      $(f)_at += CHUNK * a.$(f)_token;
+      load_tile($(x.tile) + i * V_TILE, a.$(f).at, DV_TILE, at_$(f), a.$(f).token, rows);
+      at_$(f) += CHUNK * a.$(f).token;
 //% end
-      q_at += CHUNK * a.q_token;
-      k_at += CHUNK * a.k_token;
-      v_at += CHUNK * a.v_token;
+      q_at += CHUNK * a.q.token;
+      k_at += CHUNK * a.k.token;
+      v_at += CHUNK * a.v.token;
     }
     cp_async_commit();
   }
 //% if inputs[1] then
 //% for _, x in ipairs(inputs) do
-  const $(x.fp32 and "float" or element) *$(x.field) = a.$(x.field) + batch * a.$(x.field)_batch +
-      head * a.$(x.field)_heads / H * a.$(x.field)_head;
+  const $(x.fp32 and "float" or element) *$(x.field) = a.$(x.field).at +
+      batch * a.$(x.field).batch + head * a.$(x.field).heads / H * a.$(x.field).head;
 //% end
   gate_values gate0 = {0}, gate1 = {0}; /* GATE_WARP: of its two tokens in the next chunk */
 //% end
@@ -414,23 +413,23 @@ TILE_KERNEL($(entry), scan_args, THREADS, $(min_blocks)) {
       const i64 next = t0 + (STAGES - 1) * CHUNK;
       if (next < T) {
         const int rows = chunk_rows(T, next), free = stage == 0 ? STAGES - 1 : stage - 1;
-        load_tile(sQ + free * QK_TILE, a.q, DK, q_at, a.q_token, rows);
-        load_tile(sK + free * QK_TILE, a.k, DK, k_at, a.k_token, rows);
-        load_tile(sV + free * V_TILE, a.v, DV_TILE, v_at, a.v_token, rows);
+        load_tile(sQ + free * QK_TILE, a.q.at, DK, q_at, a.q.token, rows);
+        load_tile(sK + free * QK_TILE, a.k.at, DK, k_at, a.k.token, rows);
+        load_tile(sV + free * V_TILE, a.v.at, DV_TILE, v_at, a.v.token, rows);
 //% for _, x in ipairs(tiles) do
 //% local f = x.field
-        load_tile($(x.tile) + free * V_TILE, a.$(f), DV_TILE, $(f)_at, a.$(f)_token, rows);
-        $(f)_at += CHUNK * a.$(f)_token;
+        load_tile($(x.tile) + free * V_TILE, a.$(f).at, DV_TILE, at_$(f), a.$(f).token, rows);
+        at_$(f) += CHUNK * a.$(f).token;
 //% end
-        q_at += CHUNK * a.q_token;
-        k_at += CHUNK * a.k_token;
-        v_at += CHUNK * a.v_token;
+        q_at += CHUNK * a.q.token;
+        k_at += CHUNK * a.k.token;
+        v_at += CHUNK * a.v.token;
       }
       cp_async_commit();
     }
     if (n > 0) {
-      store_tile(a.o, sO, o_at, a.o_token, CHUNK);
-      o_at += CHUNK * a.o_token;
+      store_tile(a.o.at, sO, o_at, a.o.token, CHUNK);
+      o_at += CHUNK * a.o.token;
     }
 //% if token then
     if (warp == GATE_WARP) { /* the next chunk's table, for the tokens that it has */
@@ -599,13 +598,13 @@ TILE_KERNEL($(entry), scan_args, THREADS, $(min_blocks)) {
   }
 
   barrier_sync(); /* the last chunk's output is complete */
-  store_tile(a.o, sO, o_at, a.o_token, chunk_rows(T, (i64)(chunks - 1) * CHUNK));
-  if (a.ht) {
-    float *ht = a.ht + batch * a.ht_batch + head * a.ht_head + dv0 + 16 * warp;
+  store_tile(a.o.at, sO, o_at, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK));
+  if (a.ht.at) {
+    float *ht = a.ht.at + batch * a.ht.batch + head * a.ht.head + dv0 + 16 * warp;
     TILE_UNROLL
     for (int n = 0; n < DK / 8; n++)
       TILE_UNROLL
       for (int e = 0; e < 4; e++)
-        ht[(8 * n + frag_col + (e & 1)) * a.ht_token + frag_row + 8 * (e >> 1)] = state[n][e];
+        ht[(8 * n + frag_col + (e & 1)) * a.ht.token + frag_row + 8 * (e >> 1)] = state[n][e];
   }
 }

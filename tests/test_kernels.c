@@ -119,6 +119,20 @@ static void test_vocabulary(void **state) {
       compile_conformance(names[i], archs[a]);
 }
 
+/* Names of a spec that end like names of ours, and begin like each other. */
+static void test_names(void **state) {
+  (void)state;
+  if (!nvrtc) skip();
+  compile(
+      "t.lua",
+      "local z = input { \"z\", dv }\n"
+      "return variant { name = \"x\", q = input { \"q_at\", dk }, k = input { \"k_token\", dk },\n"
+      "  v = input \"z_at\" * input \"x0\" * input { \"x\", dv },\n"
+      "  transition = { decay(sigmoid(input \"g\" + input \"g_token\" + input \"g_heads\")) },\n"
+      "  output = o * z + input { \"z0\", dv } * param \"z_batch\" + input { \"x1\", dv } }",
+      "sm_80", 64, 64);
+}
+
 static int open_nvrtc(void **state) {
   (void)state;
   struct nvrtc_location where;
@@ -140,6 +154,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_all_architectures),
       cmocka_unit_test(test_expressions),
+      cmocka_unit_test(test_names),
       cmocka_unit_test(test_vocabulary),
   };
   return cmocka_run_group_tests(tests, open_nvrtc, close_nvrtc);

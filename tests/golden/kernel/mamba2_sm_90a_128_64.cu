@@ -187,28 +187,17 @@ enum {
 /* Strides are in elements. Head h of the output reads head h * heads / H of an array. */
 typedef struct scan_args {
   i64 B, T, H;
-  const bf16 *q; /* C [B,T,H,dk] */
-  i64 q_batch, q_token, q_head, q_heads;
-  const bf16 *k; /* B [B,T,H,dk] */
-  i64 k_batch, k_token, k_head, k_heads;
-  const bf16 *v; /* x [B,T,H,dv] */
-  i64 v_batch, v_token, v_head, v_heads;
-  const float *in_dt; /* dt [B,T,H] */
-  i64 in_dt_batch, in_dt_token, in_dt_head, in_dt_heads;
-  const float *param_dt_bias; /* dt_bias [H] */
-  i64 param_dt_bias_batch, param_dt_bias_token, param_dt_bias_head, param_dt_bias_heads;
-  const float *param_A_log; /* A_log [H] */
-  i64 param_A_log_batch, param_A_log_token, param_A_log_head, param_A_log_heads;
-  const float *param_D; /* D [H] */
-  i64 param_D_batch, param_D_token, param_D_head, param_D_heads;
-  const bf16 *in_z; /* z [B,T,H,dv] */
-  i64 in_z_batch, in_z_token, in_z_head, in_z_heads;
-  const float *h0; /* h0 [B,H,dk,dv], or null */
-  i64 h0_batch, h0_token, h0_head, h0_heads;
-  bf16 *o; /* o [B,T,H,dv] */
-  i64 o_batch, o_token, o_head, o_heads;
-  float *ht; /* ht [B,H,dk,dv], or null */
-  i64 ht_batch, ht_token, ht_head, ht_heads;
+  struct { const bf16 *at; i64 batch, token, head, heads; } q; /* C [B,T,H,dk] */
+  struct { const bf16 *at; i64 batch, token, head, heads; } k; /* B [B,T,H,dk] */
+  struct { const bf16 *at; i64 batch, token, head, heads; } v; /* x [B,T,H,dv] */
+  struct { const float *at; i64 batch, token, head, heads; } in_dt; /* dt [B,T,H] */
+  struct { const float *at; i64 batch, token, head, heads; } param_dt_bias; /* dt_bias [H] */
+  struct { const float *at; i64 batch, token, head, heads; } param_A_log; /* A_log [H] */
+  struct { const float *at; i64 batch, token, head, heads; } param_D; /* D [H] */
+  struct { const bf16 *at; i64 batch, token, head, heads; } in_z; /* z [B,T,H,dv] */
+  struct { const float *at; i64 batch, token, head, heads; } h0; /* h0 [B,H,dk,dv], or null */
+  struct { bf16 *at; i64 batch, token, head, heads; } o; /* o [B,T,H,dv] */
+  struct { float *at; i64 batch, token, head, heads; } ht; /* ht [B,H,dk,dv], or null */
 } scan_args;
 
 /* Element offset of 16-byte piece `piece` of row `row` in a tile of `columns`; the exclusive or
@@ -276,7 +265,7 @@ typedef struct gate_values {
 TILE_FN gate_values load_gate(const scan_args *a, const float *in_dt, i64 t) {
   gate_values gate;
   const int inside = t < a->T;
-  gate.in_dt = inside ? in_dt[t * a->in_dt_token] : 0.0f;
+  gate.in_dt = inside ? in_dt[t * a->in_dt.token] : 0.0f;
   return gate;
 }
 
@@ -345,47 +334,47 @@ TILE_KERNEL(mamba2_forward, scan_args, THREADS, 1) {
   const int chunks = (int)((T + CHUNK - 1) / CHUNK), H = (int)a.H, block = (int)tile_block();
   const int batch = block / SPLITS / H, head = block / SPLITS % H, dv0 = block % SPLITS * DV_TILE;
   /* this thread's place in the next chunk to load and to store */
-  i64 q_at = batch * a.q_batch + head * a.q_heads / H * a.q_head + first_piece(DK, a.q_token);
-  i64 k_at = batch * a.k_batch + head * a.k_heads / H * a.k_head + first_piece(DK, a.k_token);
-  i64 v_at = batch * a.v_batch + head * a.v_heads / H * a.v_head + first_piece(DV_TILE, a.v_token);
-  i64 o_at = batch * a.o_batch + head * a.o_head + first_piece(DV_TILE, a.o_token);
+  i64 q_at = batch * a.q.batch + head * a.q.heads / H * a.q.head + first_piece(DK, a.q.token);
+  i64 k_at = batch * a.k.batch + head * a.k.heads / H * a.k.head + first_piece(DK, a.k.token);
+  i64 v_at = batch * a.v.batch + head * a.v.heads / H * a.v.head + first_piece(DV_TILE, a.v.token);
+  i64 o_at = batch * a.o.batch + head * a.o.head + first_piece(DV_TILE, a.o.token);
   v_at += dv0;
   o_at += dv0;
-  i64 in_z_at = batch * a.in_z_batch + head * a.in_z_heads / H * a.in_z_head +
-      first_piece(DV_TILE, a.in_z_token) + dv0;
+  i64 at_in_z = batch * a.in_z.batch + head * a.in_z.heads / H * a.in_z.head +
+      first_piece(DV_TILE, a.in_z.token) + dv0;
   head_values per_head;
-  per_head.param_dt_bias = a.param_dt_bias[head * a.param_dt_bias_heads / H * a.param_dt_bias_head];
-  per_head.param_A_log = a.param_A_log[head * a.param_A_log_heads / H * a.param_A_log_head];
-  per_head.param_D = a.param_D[head * a.param_D_heads / H * a.param_D_head];
+  per_head.param_dt_bias = a.param_dt_bias.at[head * a.param_dt_bias.heads / H * a.param_dt_bias.head];
+  per_head.param_A_log = a.param_A_log.at[head * a.param_A_log.heads / H * a.param_A_log.head];
+  per_head.param_D = a.param_D.at[head * a.param_D.heads / H * a.param_D.head];
 
   /* rows 16 warp .. 16 warp + 15 of S' (dv), all DK columns, as mma accumulators */
   float state[DK / 8][4] = {{0}};
-  if (a.h0) {
-    const i64 h0_head = head * a.h0_heads / H * a.h0_head;
-    const float *h0 = a.h0 + batch * a.h0_batch + h0_head + dv0 + 16 * warp;
+  if (a.h0.at) {
+    const i64 h0_head = head * a.h0.heads / H * a.h0.head;
+    const float *h0 = a.h0.at + batch * a.h0.batch + h0_head + dv0 + 16 * warp;
     TILE_UNROLL
     for (int n = 0; n < DK / 8; n++)
       TILE_UNROLL
       for (int e = 0; e < 4; e++)
-        state[n][e] = h0[(8 * n + frag_col + (e & 1)) * a.h0_token + frag_row + 8 * (e >> 1)];
+        state[n][e] = h0[(8 * n + frag_col + (e & 1)) * a.h0.token + frag_row + 8 * (e >> 1)];
   }
 
   for (int i = 0; i < STAGES - 1; i++) {
     if (i * CHUNK < T) {
       const int rows = chunk_rows(T, i * CHUNK);
-      load_tile(sQ + i * QK_TILE, a.q, DK, q_at, a.q_token, rows);
-      load_tile(sK + i * QK_TILE, a.k, DK, k_at, a.k_token, rows);
-      load_tile(sV + i * V_TILE, a.v, DV_TILE, v_at, a.v_token, rows);
-      load_tile(sIn_z + i * V_TILE, a.in_z, DV_TILE, in_z_at, a.in_z_token, rows);
-      in_z_at += CHUNK * a.in_z_token;
-      q_at += CHUNK * a.q_token;
-      k_at += CHUNK * a.k_token;
-      v_at += CHUNK * a.v_token;
+      load_tile(sQ + i * QK_TILE, a.q.at, DK, q_at, a.q.token, rows);
+      load_tile(sK + i * QK_TILE, a.k.at, DK, k_at, a.k.token, rows);
+      load_tile(sV + i * V_TILE, a.v.at, DV_TILE, v_at, a.v.token, rows);
+      load_tile(sIn_z + i * V_TILE, a.in_z.at, DV_TILE, at_in_z, a.in_z.token, rows);
+      at_in_z += CHUNK * a.in_z.token;
+      q_at += CHUNK * a.q.token;
+      k_at += CHUNK * a.k.token;
+      v_at += CHUNK * a.v.token;
     }
     cp_async_commit();
   }
-  const float *in_dt = a.in_dt + batch * a.in_dt_batch +
-      head * a.in_dt_heads / H * a.in_dt_head;
+  const float *in_dt = a.in_dt.at +
+      batch * a.in_dt.batch + head * a.in_dt.heads / H * a.in_dt.head;
   gate_values gate0 = {0}, gate1 = {0}; /* GATE_WARP: of its two tokens in the next chunk */
   if (warp == GATE_WARP) {
     const i64 t = 2 * lane;
@@ -411,20 +400,20 @@ TILE_KERNEL(mamba2_forward, scan_args, THREADS, 1) {
       const i64 next = t0 + (STAGES - 1) * CHUNK;
       if (next < T) {
         const int rows = chunk_rows(T, next), free = stage == 0 ? STAGES - 1 : stage - 1;
-        load_tile(sQ + free * QK_TILE, a.q, DK, q_at, a.q_token, rows);
-        load_tile(sK + free * QK_TILE, a.k, DK, k_at, a.k_token, rows);
-        load_tile(sV + free * V_TILE, a.v, DV_TILE, v_at, a.v_token, rows);
-        load_tile(sIn_z + free * V_TILE, a.in_z, DV_TILE, in_z_at, a.in_z_token, rows);
-        in_z_at += CHUNK * a.in_z_token;
-        q_at += CHUNK * a.q_token;
-        k_at += CHUNK * a.k_token;
-        v_at += CHUNK * a.v_token;
+        load_tile(sQ + free * QK_TILE, a.q.at, DK, q_at, a.q.token, rows);
+        load_tile(sK + free * QK_TILE, a.k.at, DK, k_at, a.k.token, rows);
+        load_tile(sV + free * V_TILE, a.v.at, DV_TILE, v_at, a.v.token, rows);
+        load_tile(sIn_z + free * V_TILE, a.in_z.at, DV_TILE, at_in_z, a.in_z.token, rows);
+        at_in_z += CHUNK * a.in_z.token;
+        q_at += CHUNK * a.q.token;
+        k_at += CHUNK * a.k.token;
+        v_at += CHUNK * a.v.token;
       }
       cp_async_commit();
     }
     if (n > 0) {
-      store_tile(a.o, sO, o_at, a.o_token, CHUNK);
-      o_at += CHUNK * a.o_token;
+      store_tile(a.o.at, sO, o_at, a.o.token, CHUNK);
+      o_at += CHUNK * a.o.token;
     }
     if (warp == GATE_WARP) { /* the next chunk's table, for the tokens that it has */
       const i64 t = t0 + CHUNK + 2 * lane;
@@ -559,13 +548,13 @@ TILE_KERNEL(mamba2_forward, scan_args, THREADS, 1) {
   }
 
   barrier_sync(); /* the last chunk's output is complete */
-  store_tile(a.o, sO, o_at, a.o_token, chunk_rows(T, (i64)(chunks - 1) * CHUNK));
-  if (a.ht) {
-    float *ht = a.ht + batch * a.ht_batch + head * a.ht_head + dv0 + 16 * warp;
+  store_tile(a.o.at, sO, o_at, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK));
+  if (a.ht.at) {
+    float *ht = a.ht.at + batch * a.ht.batch + head * a.ht.head + dv0 + 16 * warp;
     TILE_UNROLL
     for (int n = 0; n < DK / 8; n++)
       TILE_UNROLL
       for (int e = 0; e < 4; e++)
-        ht[(8 * n + frag_col + (e & 1)) * a.ht_token + frag_row + 8 * (e >> 1)] = state[n][e];
+        ht[(8 * n + frag_col + (e & 1)) * a.ht.token + frag_row + 8 * (e >> 1)] = state[n][e];
   }
 }
