@@ -205,6 +205,7 @@ static void weights_may_be_anything(void **state) {
 
 /* Where a circle with this radius is. */
 static void find_circle(const char *svg, const char *r, double *ret_x, double *ret_y) {
+  *ret_x = *ret_y = NAN;
   for (const char *c = svg; (c = strstr(c, "<circle"));) {
     char radius[16];
     assert_int_equal(
