@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 -- The core of Mamba-2 (Dao and Gu, "Transformers are SSMs", 2024, arXiv:2405.21060, section 7): the
 -- state space dual form without the skip, the gate and the softplus of dt, which are the host's.
 -- C, B and x are q, k and v; B and C may have fewer heads than x.

@@ -69,25 +69,38 @@ static void choose_range(struct roofline *r, const struct show *s) {
     r->lo_y = smaller(r->lo_y, decade_below(tflops(&s->plans[0], s->plans[0].predicted_ns) / 1.5));
 }
 
+static int decades(double lo, double hi) {
+  return (int)lround(log10(hi / lo));
+}
+
 /* Lines at 1 to 9 of each decade, a number at 1. */
-static void put_grid(struct buf *out, const struct roofline *r) {
+static void put_columns(struct buf *out, const struct roofline *r) {
   char number[32];
-  for (double decade = r->lo_x; decade < r->hi_x * 1.01; decade *= 10) {
-    const double x = at_x(r, decade);
+  for (int d = 0; d <= decades(r->lo_x, r->hi_x); d++) {
+    const double decade = r->lo_x * pow(10, d), x = at_x(r, decade);
     for (int i = 2; i <= 9 && i * decade < r->hi_x; i++)
       svg_line(out, at_x(r, i * decade), r->y, at_x(r, i * decade), r->y + SHOW_PLOT, "faint");
     svg_line(out, x, r->y, x, r->y + SHOW_PLOT, "grid");
     snprintf(number, sizeof number, "%.6g", decade);
     svg_text(out, x, r->y + SHOW_PLOT + 16, "label middle", number);
   }
-  for (double decade = r->lo_y; decade < r->hi_y * 1.01; decade *= 10) {
-    const double y = at_y(r, decade);
+}
+
+static void put_rows(struct buf *out, const struct roofline *r) {
+  char number[32];
+  for (int d = 0; d <= decades(r->lo_y, r->hi_y); d++) {
+    const double decade = r->lo_y * pow(10, d), y = at_y(r, decade);
     for (int i = 2; i <= 9 && i * decade < r->hi_y; i++)
       svg_line(out, r->x, at_y(r, i * decade), r->x + SHOW_PLOT, at_y(r, i * decade), "faint");
     svg_line(out, r->x, y, r->x + SHOW_PLOT, y, "grid");
     snprintf(number, sizeof number, "%.6g", decade);
     svg_text(out, r->x - 6, y + 4, "label end", number);
   }
+}
+
+static void put_grid(struct buf *out, const struct roofline *r) {
+  put_columns(out, r);
+  put_rows(out, r);
   svg_box(out, r->x, r->y, SHOW_PLOT, SHOW_PLOT, "fill=\"none\" stroke=\"#999\"");
   svg_text(out, r->x + SHOW_PLOT / 2.0, r->y + SHOW_PLOT + 34, "label middle", "FLOP per byte");
   svg_text_turned(out, r->x - 40, r->y + SHOW_PLOT / 2.0, -90, "label middle", "TFLOP/s");
