@@ -96,7 +96,8 @@ check() {
   77) skipped=$((skipped + 1)) verdict="skipped: $(tail -n 1 "$log")" ;;
   *)
     failed=$((failed + 1)) verdict=FAILED
-    tail -n 60 "$log"
+    grep -E '(error|warning): ' "$log" | head -n 20
+    tail -n 40 "$log"
     ;;
   esac
   say "$label: $verdict ($(($(date +%s) - start)) s)"
