@@ -4,12 +4,16 @@
  *
  * Shared nodes become named steps, so that the text is as small as the DAG:
  *
- *   local dt = softplus(input "dt" + param "b")     const float e5 = tile_softplus(gate.in_dt +
- * ...); decay(exp(-dt) * exp(-dt * dt))          ->     -e5 + -(e5 * e5)
+ *   local dt = softplus(input "dt" + param "b")
+ *   decay(exp(-dt) * exp(-(dt * dt)))
+ *
+ *   const float e10 = tile_softplus(gate.in_dt + per_head.param_b);
+ *   -e10 + -(e10 * e10)
  */
 #include "emit.h"
 
-#include <math.h>
+#include "expr.h"
+
 #include <string.h>
 
 struct printer {
@@ -46,15 +50,6 @@ static const char *spelling(enum op op) {
   return text[op];
 }
 
-static const char *name_of(enum op op) {
-  static const char *const text[] = {
-#define OP(id, name, arity, cuda) name,
-#include "ops.h"
-#undef OP
-  };
-  return text[op];
-}
-
 /* Over channels there are the inputs of a token and o; per-channel params and scalars of a token
  * are not read there yet. */
 static const char *leaf_not_emitted(const struct expr *e, enum axis axis) {
@@ -70,7 +65,7 @@ static const char *leaf_not_emitted(const struct expr *e, enum axis axis) {
 const char *expr_not_emitted(const struct expr *e, enum axis axis) {
   if (!e) return NULL;
   if (arity(e) == 0) return leaf_not_emitted(e, axis);
-  if (!spelling(e->op)) return name_of(e->op);
+  if (!spelling(e->op)) return op_name(e->op);
   for (int i = 0; i < arity(e); i++) {
     const char *bad = expr_not_emitted(e->arg[i], axis);
     if (bad) return bad;

@@ -6,8 +6,8 @@
  *   leaf.c           input, param and option: names and contracts
  *   factor.c         decay, delta, outer, and their sums
  *   mask.c           fenwick, window, ... and their products
- *   variant.c        a draft -> a variant: what belongs where (variant_transition.c,
- * variant_mask.c, variant_warn.c: parts of it)
+ *   variant.c        a draft -> a variant: what belongs where; parts of it are in
+ *                    variant_transition.c, variant_mask.c and variant_warn.c
  *
  * A function that finds an error says so in front->diag and returns NULL or false.
  */

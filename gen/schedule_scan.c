@@ -235,6 +235,7 @@ static double other_bytes(const struct variant *v, int dv) {
 
 static int candidates(const struct variant *v, const struct gen_config *config,
                       const struct target *target, struct plan *ret, struct arena *a) {
+  const double others = other_bytes(v, config->dv);
   int n = 0;
   for (int dv_tile = config->dv; dv_tile >= 32; dv_tile /= 2)
     for (int stages = 2; stages <= 3; stages++) {
@@ -251,7 +252,7 @@ static int candidates(const struct variant *v, const struct gen_config *config,
         p->reason = arena_printf(a, "wants %d bytes of shared memory; a block has %d",
                                  p->smem_bytes, target->smem_block);
       else
-        predict(p, other_bytes(v, config->dv));
+        predict(p, others);
     }
   return n;
 }

@@ -4,22 +4,18 @@
  */
 #include "schedule_scan.h"
 
-#include "emit.h"
-
 #include <stdio.h>
 
 enum { TILE_ALIGN = 16 }; /* tiles move in pieces of 16 bytes */
 
 /* ---- expressions ---- */
 
-enum { MAX_LOGS = 48 };
-
 /* The logarithms whose sum is the log decay of a token; returns how many. */
-static int collect_logs(const struct branch *b, struct expr_term ret[MAX_LOGS]) {
+static int collect_logs(const struct branch *b, struct expr_term *ret) {
   int n = 0;
-  for (int i = 0; i < b->nfactors && n < MAX_LOGS; i++)
+  for (int i = 0; i < b->nfactors; i++)
     if (b->factors[i].log) ret[n++] = (struct expr_term){b->factors[i].log, false};
-  for (int i = 0; i < b->nweights && n < MAX_LOGS; i++)
+  for (int i = 0; i < b->nweights; i++)
     if (b->weights[i].log) ret[n++] = (struct expr_term){b->weights[i].log, false};
   return n;
 }
@@ -53,7 +49,8 @@ static void emit_terms(struct emission *e, const char *key, const struct expr_te
 }
 
 static void emit_decay(struct emission *e, const struct branch *b, struct expr_code *ret) {
-  struct expr_term logs[MAX_LOGS];
+  const int most = b->nfactors + b->nweights;
+  struct expr_term *logs = arena_array(e->arena, struct expr_term, most);
   struct buf text = {0};
   print_decay(&text, b);
   emit_terms(e, "decay", logs, collect_logs(b, logs), JOIN_SUM, buf_text(&text), ret);
@@ -70,6 +67,13 @@ static void emit_write(struct emission *e, const struct scan_role *k, const stru
   emit_terms(e, "write", terms, n, JOIN_PRODUCT, "", ret);
 }
 
+/* The tiles beside V, as entries of a list. */
+static void emit_tiles(struct buf *out, const struct leaf_list *tiles) {
+  for (int i = 0; i < tiles->n; i++)
+    buf_printf(out, "{ field = \"in_%s\", tile = \"sIn_%s\" }, ", tiles->at[i]->name,
+               tiles->at[i]->name);
+}
+
 /* The output's expression, and where its inputs over dv are: v's tile, or a tile of their own. */
 static void emit_output_value(struct emission *e, const struct leaf *value,
                               const struct leaf_list *tiles, struct expr_code *ret) {
@@ -79,13 +83,9 @@ static void emit_output_value(struct emission *e, const struct leaf *value,
   for (int i = 0; i < ret->leaves.n; i++)
     if (ret->leaves.at[i] == value)
       buf_printf(&e->slots, "{ field = \"in_%s\", tile = \"sV\" }, ", value->name);
-  for (int i = 0; i < tiles->n; i++)
-    buf_printf(&e->slots, "{ field = \"in_%s\", tile = \"sIn_%s\" }, ", tiles->at[i]->name,
-               tiles->at[i]->name);
+  emit_tiles(&e->slots, tiles);
   buf_puts(&e->slots, "},\ntiles = { ");
-  for (int i = 0; i < tiles->n; i++)
-    buf_printf(&e->slots, "{ field = \"in_%s\", tile = \"sIn_%s\" }, ", tiles->at[i]->name,
-               tiles->at[i]->name);
+  emit_tiles(&e->slots, tiles);
   buf_puts(&e->slots, "},\n");
 }
 

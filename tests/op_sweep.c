@@ -9,6 +9,7 @@
  * bits. Prints a line a case and, last, `N passed, N failed`.
  */
 #include "base/arena.h"
+#include "cli/number.h"
 #include "driver.h"
 #include "gen.h"
 #include "ir.h"
@@ -59,40 +60,6 @@ static void *must(void *p) {
   return p;
 }
 
-/* ---- 16-bit types ---- */
-
-static uint16_t to_bf16(float x) {
-  uint32_t u;
-  memcpy(&u, &x, 4);
-  if ((u & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
-  return (uint16_t)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
-}
-
-static float from_bf16(uint16_t h) {
-  const uint32_t u = (uint32_t)h << 16;
-  float x;
-  memcpy(&x, &u, 4);
-  return x;
-}
-
-/* Nearest, ties to even; for |x| < 65504. Subnormals step by 2^-24. */
-static uint16_t to_f16(float x) {
-  int exponent;
-  const uint16_t sign = signbit(x) ? 0x8000 : 0;
-  if (!isfinite(x)) return isnan(x) ? 0x7fff : (uint16_t)(sign | 0x7c00);
-  frexp(x, &exponent);
-  const int step = exponent - 11 > -24 ? exponent - 11 : -24;
-  const double units = nearbyint(ldexp(fabs((double)x), -step)); /* 1024 .. 2048 when normal */
-  return (uint16_t)(sign | ((step + 24) * 1024 + (int)units));
-}
-
-static float from_f16(uint16_t h) {
-  const int exponent = h >> 10 & 31, fraction = h & 1023;
-  double x = exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24);
-  if (exponent == 31) x = fraction ? NAN : INFINITY;
-  return (float)(h & 0x8000 ? -x : x);
-}
-
 static size_t element_size(mkc_dtype t) {
   return t == MKC_F32 ? 4 : 2;
 }
@@ -100,7 +67,7 @@ static size_t element_size(mkc_dtype t) {
 static double get(const struct side *s, size_t at) {
   if (s->info.dtype == MKC_F32) return ((const float *)(const void *)s->host)[at];
   const uint16_t half = ((const uint16_t *)(const void *)s->host)[at];
-  return s->info.dtype == MKC_BF16 ? from_bf16(half) : from_f16(half);
+  return s->info.dtype == MKC_BF16 ? bf16_to_float(half) : fp16_to_float(half);
 }
 
 static void put(struct side *s, size_t at, double x) {
@@ -108,7 +75,7 @@ static void put(struct side *s, size_t at, double x) {
     ((float *)(void *)s->host)[at] = (float)x;
   else
     ((uint16_t *)(void *)s->host)[at] =
-        s->info.dtype == MKC_BF16 ? to_bf16((float)x) : to_f16((float)x);
+        s->info.dtype == MKC_BF16 ? bf16_from_float((float)x) : fp16_from_float((float)x);
 }
 
 /* ---- arrays ---- */
