@@ -15,6 +15,8 @@ struct gen_config {
   mkc_dtype dtype;
   int dk, dv;
   int chunk; /* 0: the planner's choice */
+  int align; /* bytes that arrays over channels and their strides are multiples of: 16, 8, 4 or 2;
+                0: what dk and dv allow */
 };
 
 /* text: the spec, len bytes; path names it in messages and in #line.

@@ -6,6 +6,7 @@
 #include <string.h>
 
 const struct schedule *const schedules[] = {&schedule_scan, NULL};
+enum { NSCHEDULES = sizeof schedules / sizeof *schedules };
 
 /* Cheaper first; what cannot run last; ties keep the schedule's own order. */
 static bool better(const struct plan *x, const struct plan *y) {
@@ -37,15 +38,49 @@ static mkc_status no_schedule(const struct variant *v, const char *const *lacks,
   return err->status;
 }
 
-static mkc_status nothing_fits(const struct variant *v, const struct plan *plans, int n,
+/* Every candidate of every schedule that serves the variant, unsorted; lacks says why one doesn't.
+ */
+static int all_candidates(const struct variant *v, const struct gen_config *config,
+                          const struct target *target, struct plan *plans, const char **lacks,
+                          struct arena *a) {
+  int n = 0;
+  for (int i = 0; schedules[i]; i++) {
+    lacks[i] = schedules[i]->lacks(v, config, a);
+    if (!lacks[i]) n += schedules[i]->candidates(v, config, target, plans + n, a);
+  }
+  return n;
+}
+
+/* The chunks that would fit where the one that was asked for doesn't. */
+static void append_chunks_that_fit(const struct variant *v, struct gen_config config,
+                                   const struct target *target, struct plan *plans, struct arena *a,
+                                   struct error *err) {
+  const char *lacks[NSCHEDULES], *join = "\n  note: what fits is chunk=";
+  config.chunk = 0;
+  const int n = all_candidates(v, &config, target, plans, lacks, a);
+  for (int i = 0; i < n; i++) {
+    bool seen = plans[i].reason != NULL;
+    for (int j = 0; j < i && !seen; j++)
+      seen = !plans[j].reason && plans[j].config.chunk == plans[i].config.chunk;
+    if (seen) continue;
+    error_append(err, "%s%d", join, plans[i].config.chunk);
+    join = ", ";
+  }
+}
+
+static mkc_status nothing_fits(const struct variant *v, struct plan *plans, int n, struct arena *a,
                                struct error *err) {
-  error_set(err, MKC_E_NO_SCHEDULE, "no plan for %s fits %s:", v->name, plans[0].target->arch);
+  const struct gen_config config = plans[0].config;
+  const struct target *target = plans[0].target;
+  error_set(err, MKC_E_NO_SCHEDULE, "no plan for %s at dk=%d, dv=%d fits %s:", v->name, config.dk,
+            config.dv, target->arch);
   for (int i = 0; i < n; i++) {
     struct buf b = {0};
     plan_print(&b, &plans[i]);
     error_append(err, "\n  %s: %s", buf_text(&b), plans[i].reason);
     buf_finish(&b);
   }
+  append_chunks_that_fit(v, config, target, plans, a, err);
   return err->status;
 }
 
@@ -53,17 +88,12 @@ mkc_status plan_op(const struct variant *v, const struct gen_config *config, str
                    const struct plan **ret, int *ret_n, struct error *err) {
   const struct target *target = target_find(config->arch);
   if (!target) return unknown_arch(config->arch, err);
-  enum { NSCHEDULES = sizeof schedules / sizeof *schedules };
   struct plan *plans = arena_array(a, struct plan, NSCHEDULES * PLAN_MAX_CANDIDATES);
   const char *lacks[NSCHEDULES] = {0};
-  int n = 0;
-  for (int i = 0; schedules[i]; i++) {
-    lacks[i] = schedules[i]->lacks(v, config, a);
-    if (!lacks[i]) n += schedules[i]->candidates(v, config, target, plans + n, a);
-  }
+  const int n = all_candidates(v, config, target, plans, lacks, a);
   if (n == 0) return no_schedule(v, lacks, err);
   sort(plans, n);
-  if (plans[0].reason) return nothing_fits(v, plans, n, err);
+  if (plans[0].reason) return nothing_fits(v, plans, n, a, err);
   *ret = plans;
   *ret_n = n;
   return MKC_OK;

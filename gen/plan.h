@@ -32,7 +32,7 @@ struct plan {
   const char *reason;  /* why it cannot run; NULL if it can */
 };
 
-enum { PLAN_MAX_CANDIDATES = 16 };
+enum { PLAN_MAX_CANDIDATES = 40 }; /* of one schedule */
 
 struct schedule {
   const char *name;          /* "scan" */

@@ -9,23 +9,31 @@
 
 #include "expr.h"
 
-enum { CHUNK = 64 };
+enum { MIN_CHANNELS = 16, MAX_CHANNELS = 256, MAX_REGISTERS = 255 };
 
-static bool in_list(int x, const int *list) {
-  for (; *list; list++)
-    if (x == *list) return true;
+static const int chunks[] = {64, 32, 16, 128};
+enum { NCHUNKS = sizeof chunks / sizeof *chunks };
+
+static bool is_chunk(int n) {
+  for (int i = 0; i < NCHUNKS; i++)
+    if (chunks[i] == n) return true;
   return false;
 }
 
+static const char *lacks_in_channels(const char *name, int n, struct arena *a) {
+  if (n >= MIN_CHANNELS && n <= MAX_CHANNELS && n % 4 == 0) return NULL;
+  return arena_printf(a, "%s is %d; it takes multiples of 4 from %d to %d", name, n, MIN_CHANNELS,
+                      MAX_CHANNELS);
+}
+
 static const char *lacks_in_config(const struct gen_config *c, struct arena *a) {
-  static const int sizes[] = {64, 128, 0};
+  const char *what = NULL;
   if (c->pass != MKC_FORWARD) return "only the forward pass";
   if (c->dtype != MKC_BF16 && c->dtype != MKC_F16) return "only bf16 and fp16";
-  if (!in_list(c->dk, sizes)) return arena_printf(a, "dk is %d; it takes 64 and 128", c->dk);
-  if (!in_list(c->dv, sizes)) return arena_printf(a, "dv is %d; it takes 64 and 128", c->dv);
-  if (c->chunk && c->chunk != CHUNK)
-    return arena_printf(a, "chunk is %d; it takes %d", c->chunk, CHUNK);
-  return NULL;
+  if (!what) what = lacks_in_channels("dk", c->dk, a);
+  if (!what) what = lacks_in_channels("dv", c->dv, a);
+  if (what || !c->chunk || is_chunk(c->chunk)) return what;
+  return arena_printf(a, "chunk is %d; it takes 16, 32, 64 and 128", c->chunk);
 }
 
 static const char *lacks_in_mask(const struct branch *b) {
@@ -163,35 +171,56 @@ static const char *lacks(const struct variant *v, const struct gen_config *confi
   return what;
 }
 
+/* ---- sizes: what the template's enum computes, too ---- */
+
+static int round_up(int n, int multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
 /* Floats of a chunk's token table: b_i, 2^b_i, 2^(b_last - b_i) and, alone, 2^b_last where there is
  * a decay; a write and a read weight where the roles have them. Mirrors TABLE of the template. */
-static int table_floats(const struct branch *b) {
+static int table_floats(const struct branch *b, int chunk) {
+  const int row = chunk < 32 ? 32 : chunk;
   struct scan_role q, k, v;
   scan_role_split(b->q, AXIS_DK, &q);
   scan_role_split(b->k, AXIS_DK, &k);
   scan_role_split(b->v, AXIS_DV, &v);
-  return (b->decay != DECAY_NONE ? 3 * CHUNK + 16 : 0) + (k.nterms + v.nterms > 0 ? CHUNK : 0) +
-         (q.nterms > 0 ? CHUNK : 0);
+  return (b->decay != DECAY_NONE ? 3 * row + 16 : 0) + (k.nterms + v.nterms > 0 ? row : 0) +
+         (q.nterms > 0 ? row : 0);
 }
 
 /* Mirrors SMEM_BYTES of the template; the CPU device refuses a launch with less. */
-static int smem_bytes(const struct gen_config *c, const struct plan *p, const struct variant *v) {
+static int smem_bytes(const struct plan *p, const struct variant *v) {
+  enum { PAD = 8 }; /* elements a row */
+  const int chunk = p->config.chunk;
   struct leaf_list tiles;
   scan_output_tiles(v, &tiles);
-  const int stage = 2 * CHUNK * (2 * c->dk + (1 + tiles.n) * p->dv_tile);
-  const int tables = 2 * 4 * table_floats(&v->branches[0]);
-  return p->stages * stage + 2 * CHUNK * CHUNK + 2 * CHUNK * p->dv_tile + tables;
+  const int qk_tile = chunk * (round_up(p->config.dk, 16) + PAD);
+  const int v_tile = chunk * (p->dv_tile + PAD);
+  const int stage = 2 * qk_tile + (1 + tiles.n) * v_tile;
+  const int tables = 2 * table_floats(&v->branches[0], chunk);
+  return 2 * (p->stages * stage + chunk * (chunk + PAD) + v_tile) + 4 * tables;
 }
 
-/* Registers a thread wants: the state and output accumulators, V fragments, addresses. */
+/* Registers a thread wants: the accumulators of the state and of a chunk's output, fragments,
+ * addresses. Fitted to what ptxas takes. */
 static int registers_wanted(const struct gen_config *c) {
-  return c->dk / 2 + 120;
+  return round_up(c->dk, 16) / 2 + c->chunk / 2 + 98;
+}
+
+/* Registers a thread has when so many warps share an SM. Each quarter of an SM has its own, given
+ * out by eight: 10 warps are 3 in some quarter, and have 16384 / 32 / 3, so 168. */
+static int registers_given(const struct target *t, int warps) {
+  const int a_lane = t->registers / 4 / 32 / ((warps + 3) / 4) / 8 * 8;
+  return a_lane < MAX_REGISTERS ? a_lane : MAX_REGISTERS;
 }
 
 static int resident_blocks(const struct plan *p) {
   const int by_smem = p->target->smem_sm / (p->smem_bytes + 1024); /* 1 KiB each is the system's */
-  const int by_registers = p->target->registers / (p->threads * registers_wanted(&p->config));
-  return by_smem < by_registers ? by_smem : by_registers;
+  const int wanted = registers_wanted(&p->config), warps = p->threads / 32;
+  int blocks = by_smem > 1 ? by_smem : 1;
+  while (blocks > 1 && registers_given(p->target, blocks * warps) < wanted) blocks--;
+  return blocks;
 }
 
 static double larger(double x, double y) {
@@ -209,16 +238,17 @@ static double chunk_us(const struct plan *p) {
 /* Bytes, FLOPs, and a time from three bounds: memory, tensor cores, the latency of a chunk. */
 static void predict(struct plan *p, double other_bytes) {
   const double dk = p->config.dk, dv = p->config.dv, again = p->blocks_a_head - 1;
+  const double chunk = p->config.chunk;
   const struct target *t = p->target;
   p->bytes = 2 * (2 * dk + 2 * dv) + other_bytes;
-  p->flops = 4 * dk * dv + 2 * CHUNK * (dk + dv);
+  p->flops = 4 * dk * dv + 2 * chunk * (dk + dv);
   const double memory = p->bytes / t->copy_gbs, tensor = p->flops / t->mma_tflops / 1e3;
   p->floor_ns = larger(memory, tensor);
   /* each further part of a head reads q and k again, from L2, and computes P again */
   const double l2 = 4 * dk * again / (2 * t->copy_gbs);
-  const double p_again = 2 * CHUNK * dk * again / t->mma_tflops / 1e3;
+  const double p_again = 2 * chunk * dk * again / t->mma_tflops / 1e3;
   const double latency =
-      1e3 * chunk_us(p) * p->blocks_a_head / (CHUNK * (double)t->sms * p->blocks_an_sm);
+      1e3 * chunk_us(p) * p->blocks_a_head / (chunk * (double)t->sms * p->blocks_an_sm);
   p->predicted_ns = larger(latency, larger(memory + l2, tensor + p_again));
 }
 
@@ -233,27 +263,50 @@ static double other_bytes(const struct variant *v, int dv) {
   return bytes;
 }
 
+/* One candidate; with a reason where it cannot run. */
+static void fill_plan(struct plan *p, const struct variant *v, double others, struct arena *a) {
+  const int wanted = registers_wanted(&p->config);
+  p->threads = p->dv_tile / 16 * 32;
+  p->blocks_a_head = (p->config.dv + p->dv_tile - 1) / p->dv_tile;
+  p->smem_bytes = smem_bytes(p, v);
+  p->blocks_an_sm = resident_blocks(p);
+  if (p->smem_bytes > p->target->smem_block)
+    p->reason = arena_printf(a, "wants %d bytes of shared memory; a block has %d", p->smem_bytes,
+                             p->target->smem_block);
+  else if (wanted > registers_given(p->target, p->threads / 32))
+    p->reason = arena_printf(a, "wants %d registers a thread; %d threads have %d", wanted,
+                             p->threads, registers_given(p->target, p->threads / 32));
+  else
+    predict(p, others);
+}
+
+/* Tiles of dv: all of it, half, a quarter, ... in multiples of 16. Returns how many. */
+static int dv_tiles(int dv, int ret[5]) {
+  int n = 0;
+  for (int parts = 1; parts <= 16; parts *= 2) {
+    const int tile = round_up((dv + parts - 1) / parts, 16);
+    if (n == 0 || tile < ret[n - 1]) ret[n++] = tile;
+  }
+  return n;
+}
+
 static int candidates(const struct variant *v, const struct gen_config *config,
                       const struct target *target, struct plan *ret, struct arena *a) {
   const double others = other_bytes(v, config->dv);
-  int n = 0;
-  for (int dv_tile = config->dv; dv_tile >= 32; dv_tile /= 2)
-    for (int stages = 2; stages <= 3; stages++) {
-      struct plan *p = &ret[n++];
-      *p = (struct plan){.schedule = &schedule_scan, .target = target, .config = *config};
-      p->config.chunk = CHUNK;
-      p->dv_tile = dv_tile;
-      p->stages = stages;
-      p->threads = dv_tile / 16 * 32;
-      p->blocks_a_head = config->dv / dv_tile;
-      p->smem_bytes = smem_bytes(config, p, v);
-      p->blocks_an_sm = resident_blocks(p);
-      if (p->smem_bytes > target->smem_block)
-        p->reason = arena_printf(a, "wants %d bytes of shared memory; a block has %d",
-                                 p->smem_bytes, target->smem_block);
-      else
-        predict(p, others);
-    }
+  int tiles[5], n = 0;
+  const int ntiles = dv_tiles(config->dv, tiles);
+  for (int c = 0; c < NCHUNKS; c++) {
+    if (config->chunk && config->chunk != chunks[c]) continue;
+    for (int t = 0; t < ntiles; t++)
+      for (int stages = 2; stages <= 3; stages++) {
+        struct plan *p = &ret[n++];
+        *p = (struct plan){.schedule = &schedule_scan, .target = target, .config = *config};
+        p->config.chunk = chunks[c];
+        p->dv_tile = tiles[t];
+        p->stages = stages;
+        fill_plan(p, v, others, a);
+      }
+  }
   return n;
 }
 

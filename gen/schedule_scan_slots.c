@@ -6,7 +6,17 @@
 
 #include <stdio.h>
 
-enum { TILE_ALIGN = 16 }; /* tiles move in pieces of 16 bytes */
+/* The bytes of a tile's row that move at once: 16, or fewer where a row of so many channels or the
+ * caller's strides are no multiple. */
+static int piece_bytes(const struct gen_config *c, int channels) {
+  int piece = c->align ? c->align : 16;
+  while (2 * channels % piece) piece /= 2;
+  return piece;
+}
+
+static int align_of_axis(const struct gen_config *c, enum axis axis) {
+  return piece_bytes(c, axis == AXIS_DK ? c->dk : c->dv);
+}
 
 /* ---- expressions ---- */
 
@@ -79,7 +89,7 @@ static void emit_output_value(struct emission *e, const struct leaf *value,
                               const struct leaf_list *tiles, struct expr_code *ret) {
   const struct expr_term term = {e->v->output, false};
   emit_terms(e, "output", &term, term.e ? 1 : 0, JOIN_SUM, "", ret);
-  buf_puts(&e->slots, "channels = { ");
+  buf_puts(&e->slots, "elements = { ");
   for (int i = 0; i < ret->leaves.n; i++)
     if (ret->leaves.at[i] == value)
       buf_printf(&e->slots, "{ field = \"in_%s\", tile = \"sV\" }, ", value->name);
@@ -109,8 +119,10 @@ static void emit_per_head(struct emission *e, const struct leaf_list *leaves, bo
 
 /* ---- arrays ---- */
 
-static void emit_role(struct emission *e, const char *role, const char *name, const char *axes) {
-  emit_array(e, role, emit_array_of(name, axes, e->plan->config.dtype, TILE_ALIGN));
+static void emit_role(struct emission *e, const char *role, const char *name, enum axis axis) {
+  const struct gen_config *c = &e->plan->config;
+  const char *axes = axis == AXIS_DK ? "BTHk" : "BTHv";
+  emit_array(e, role, emit_array_of(name, axes, c->dtype, align_of_axis(c, axis)));
 }
 
 static void emit_leaf(struct emission *e, const struct leaf *leaf) {
@@ -137,7 +149,7 @@ static void emit_leaves(struct emission *e, const struct leaf_list *leaves,
     if (leaves->at[i]->axis == AXIS_NONE) emit_leaf(e, leaves->at[i]);
   for (int i = 0; i < tiles->n; i++) {
     snprintf(field, sizeof field, "in_%s", tiles->at[i]->name);
-    emit_role(e, field, tiles->at[i]->name, "BTHv");
+    emit_role(e, field, tiles->at[i]->name, AXIS_DV);
   }
 }
 
@@ -145,7 +157,7 @@ static void emit_states_and_output(struct emission *e) {
   struct op_array h0 = emit_array_of("h0", "BHkv", MKC_F32, 4);
   h0.optional = 1;
   emit_array(e, "h0", h0);
-  emit_output(e, "o", "BTHv", e->plan->config.dtype, TILE_ALIGN, 0);
+  emit_output(e, "o", "BTHv", e->plan->config.dtype, align_of_axis(&e->plan->config, AXIS_DV), 0);
   emit_output(e, "ht", "BHkv", MKC_F32, 4, 1);
 }
 
@@ -167,6 +179,14 @@ static void emit_leaves_of(struct emission *e, struct expr_code codes[CODES],
   emit_leaves(e, &leaves, tiles);
 }
 
+static void emit_tile_sizes(struct emission *e) {
+  const struct plan *p = e->plan;
+  buf_printf(&e->slots, "dk_pad = %d, dv_tile = %d, splits = %d, stages = %d,\n",
+             (p->config.dk + 15) / 16 * 16, p->dv_tile, p->blocks_a_head, p->stages);
+  buf_printf(&e->slots, "qk_piece = %d, v_piece = %d,\n", align_of_axis(&p->config, AXIS_DK),
+             align_of_axis(&p->config, AXIS_DV));
+}
+
 void schedule_scan_slots(struct emission *e) {
   const struct branch *b = &e->v->branches[0];
   struct scan_role q, k, v;
@@ -176,15 +196,15 @@ void schedule_scan_slots(struct emission *e) {
   struct leaf_list tiles;
   scan_output_tiles(e->v, &tiles);
   struct expr_code codes[CODES];
-  buf_printf(&e->slots, "dv_tile = %d, stages = %d,\n", e->plan->dv_tile, e->plan->stages);
+  emit_tile_sizes(e);
   emit_decay(e, b, &codes[CODE_DECAY]);
   emit_write(e, &k, &v, &codes[CODE_WRITE]);
   emit_terms(e, "read", q.terms, q.nterms, JOIN_PRODUCT, "", &codes[CODE_READ]);
   emit_scale(e, b->scale, &codes[CODE_SCALE]);
   emit_output_value(e, v.leaf, &tiles, &codes[CODE_OUTPUT]);
-  emit_role(e, "q", q.leaf->name, "BTHk");
-  emit_role(e, "k", k.leaf->name, "BTHk");
-  emit_role(e, "v", v.leaf->name, "BTHv");
+  emit_role(e, "q", q.leaf->name, AXIS_DK);
+  emit_role(e, "k", k.leaf->name, AXIS_DK);
+  emit_role(e, "v", v.leaf->name, AXIS_DV);
   emit_leaves_of(e, codes, &tiles);
   emit_states_and_output(e);
 }

@@ -32,6 +32,13 @@ static void run_chunk(lua_State *L, const char *text, size_t len, const char *na
   lua_call(L, 0, nresults);
 }
 
+/* embedded(name): its text, or nil */
+static int embedded_text(lua_State *L) {
+  const struct embedded_file *f = embedded_find(luaL_checkstring(L, 1));
+  if (f) return lua_pushlstring(L, f->data, f->len), 1;
+  return 0;
+}
+
 /* The whole job, in one protected call. */
 static int render(lua_State *L) {
   struct render_job *job = lua_touserdata(L, 1);
@@ -42,7 +49,8 @@ static int render(lua_State *L) {
   lua_pushstring(L, job->text);
   run_chunk(L, job->slots, strlen(job->slots), "=slots", 1);
   lua_pushstring(L, job->vocabulary);
-  lua_call(L, 4, 1);
+  lua_pushcfunction(L, embedded_text);
+  lua_call(L, 5, 1);
   size_t len;
   const char *s = luaL_checklstring(L, -1, &len);
   job->out = malloc(len + 1);

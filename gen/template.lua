@@ -10,9 +10,11 @@
 --     $(x.type) *$(x.field);             ->       _line(2, "  ", (x.type), " *", (x.field), ";")
 --   //% end                                     end
 --
--- A template may call  at(file, line)  to say where the next line comes from (a spec), and
+-- A template may call  at(file, line)  to say where the next line comes from (a spec),
+-- include(name)  to run another template in its place, whose global functions it may then call, and
 -- vocabulary()  to place the tile vocabulary that the kernel uses; each() and join() print lists.
--- render(name, text, slots, vocabulary) returns the source, with #line directives.
+-- render(name, text, slots, vocabulary, embedded) returns the source, with #line directives;
+-- embedded(name) is the text of a template, or nil.
 
 local VOCABULARY = "\1vocabulary\1"
 
@@ -34,7 +36,7 @@ local function translate(text)
     lua[n] = code
   end
   if lua[n] == '_line(' .. n .. ', "")' then lua[n] = nil end -- the text ended in a newline
-  return table.concat(lua, "\n")
+  return "local _line = _lines_of(...) " .. table.concat(lua, "\n")
 end
 
 -- Names that a paragraph of the vocabulary defines: functions, macros, types.
@@ -79,7 +81,7 @@ end
 
 local function c_string(s) return (s:gsub('[%c"\\]', function(c) return ("\\%03o"):format(c:byte()) end)) end
 
-function render(name, text, slots, vocabulary)
+function render(name, text, slots, vocabulary, embedded)
   local out = {}
   local file, next_line = nil, nil   -- where the compiler would think the next line comes from
   local at_file, at_line = nil, nil  -- set by at() for one line
@@ -107,23 +109,34 @@ function render(name, text, slots, vocabulary)
   end
   function env.at(f, line) at_file, at_line = f, line end
   function env.vocabulary() out[#out + 1] = VOCABULARY; next_line = nil end
-  function env._line(line, ...)
-    local f, l = at_file or name, at_line or line
-    at_file, at_line = nil, nil
-    if file ~= f or next_line ~= l then
-      out[#out + 1] = ('#line %d "%s"\n'):format(l, c_string(f))
+  -- the function that prints a line of a template
+  function env._lines_of(template)
+    return function(line, ...)
+      local f, l = at_file or template, at_line or line
+      at_file, at_line = nil, nil
+      if file ~= f or next_line ~= l then
+        out[#out + 1] = ('#line %d "%s"\n'):format(l, c_string(f))
+      end
+      file, next_line = f, l + 1
+      for i = 1, select("#", ...) do
+        local piece = select(i, ...)
+        if piece == nil then error(("%s:%d: a splice is nil"):format(template, line), 0) end
+        out[#out + 1] = tostring(piece)
+      end
+      out[#out + 1] = "\n"
     end
-    file, next_line = f, l + 1
-    for i = 1, select("#", ...) do
-      local piece = select(i, ...)
-      if piece == nil then error(("%s:%d: a splice is nil"):format(name, line), 0) end
-      out[#out + 1] = tostring(piece)
-    end
-    out[#out + 1] = "\n"
   end
-  local chunk, message = load(translate(text), "=" .. name, "t", env)
-  if not chunk then error(message, 0) end
-  chunk()
+  local function run(template, lines)
+    local chunk, message = load(translate(lines), "=" .. template, "t", env)
+    if not chunk then error(message, 0) end
+    chunk(template)
+  end
+  function env.include(template)
+    local lines = embedded(template)
+    if not lines then error(("%s: no template '%s'"):format(name, template), 0) end
+    run(template, lines)
+  end
+  run(name, text)
   local body = table.concat(out)
   local words_of_body = body:gsub(VOCABULARY, "")
   local text_of_vocabulary = used(vocabulary, words_of_body)

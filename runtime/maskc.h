@@ -120,11 +120,13 @@ typedef struct mkc_op_options {
   int dk, dv;      /* channels of a head */
   int chunk;       /* tokens a chunk; 0: the planner's choice */
   mkc_check check; /* MKC_CHECK_ADDRESS wants a process with AddressSanitizer loaded */
+  int align; /* bytes that arrays over channels and their strides are multiples of: 16, 8, 4 or
+                2; 0: as many as rows of dk and dv channels are */
 } mkc_op_options;
 #define MKC_OP_OPTIONS_INIT                                                             \
   {                                                                                     \
     sizeof(mkc_op_options), NULL, NULL, "cuda:0", NULL, MKC_FORWARD, MKC_BF16, 0, 0, 0, \
-        MKC_CHECK_NONE                                                                  \
+        MKC_CHECK_NONE, 0                                                               \
   }
 
 /* Loads, checks, plans and emits. Fast (milliseconds), compiles nothing.

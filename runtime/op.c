@@ -75,6 +75,9 @@ static mkc_status check_options(const mkc_op_options *o, int gpu, struct error *
   if ((unsigned)o->dtype > MKC_F16)
     return error_set(err, MKC_E_ARGUMENT, "dtype %d is none of MKC_F32, MKC_BF16, MKC_F16",
                      (int)o->dtype);
+  if (o->align && o->align != 16 && o->align != 8 && o->align != 4 && o->align != 2)
+    return error_set(err, MKC_E_ARGUMENT, "align = %d is none of 16, 8, 4, 2 (bytes) and 0",
+                     o->align);
   if (o->pass != MKC_FORWARD)
     return error_set(err, MKC_E_ARGUMENT, "pass %d is not MKC_FORWARD", (int)o->pass);
   if ((unsigned)o->check > MKC_CHECK_ADDRESS)

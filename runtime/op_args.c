@@ -149,7 +149,7 @@ static mkc_status check_stride(const struct op_source *s, const struct op_array 
   if (a->align <= size || stride % (a->align / size) == 0) return MKC_OK;
   return error_set(err, MKC_E_ARGUMENT,
                    "%s: the stride of %s in %s is %lld elements; it must be a multiple of %d (%d "
-                   "bytes)",
+                   "bytes), or the op made with a smaller align",
                    s->name, axis_name(axis), a->name, stride, a->align / size, a->align);
 }
 
@@ -205,8 +205,10 @@ static mkc_status check_overlap(const struct op_source *s, const struct op_array
 static mkc_status check_pointer(const struct op_source *s, const struct op_array *a,
                                 const mkc_tensor *t, struct error *err) {
   if (a->align <= 1 || (uintptr_t)t->data % (unsigned)a->align == 0) return MKC_OK;
-  return error_set(err, MKC_E_ARGUMENT, "%s: %s begins at %p; it must be aligned to %d bytes",
-                   s->name, a->name, t->data, a->align);
+  return error_set(
+      err, MKC_E_ARGUMENT,
+      "%s: %s begins at %p; it must be aligned to %d bytes, or the op made with a smaller align",
+      s->name, a->name, t->data, a->align);
 }
 
 static int slot_of(char axis) {

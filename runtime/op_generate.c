@@ -102,7 +102,8 @@ mkc_status op_generate(const mkc_op_options *options, const char *arch, struct o
                                     .dtype = options->dtype,
                                     .dk = options->dk,
                                     .dv = options->dv,
-                                    .chunk = options->chunk};
+                                    .chunk = options->chunk,
+                                    .align = options->align};
   const char *path = options->spec_path, *text = options->spec_text;
   if (text) return gen_op(path ? path : "spec", text, strlen(text), &config, ret, err);
   if (!path || !*path)

@@ -96,6 +96,12 @@ typedef struct __align__(16) tile_u4 { u32 x, y, z, w; } tile_u4;
 /* 16 bytes from src to dst, either side global or shared, both 16-byte aligned */
 TILE_FN void copy_16(void *dst, const void *src) { *(tile_u4 *)dst = *(const tile_u4 *)src; }
 
+/* 8 bytes, likewise */
+TILE_FN void copy_8(void *dst, const void *src) { *(u64 *)dst = *(const u64 *)src; }
+
+/* 4 bytes, likewise */
+TILE_FN void copy_4(void *dst, const void *src) { *(u32 *)dst = *(const u32 *)src; }
+
 /* 16 bytes global -> shared, asynchronously; bytes past `bytes` (0 to 16) are zero */
 TILE_FN void cp_async_16(void *smem_dst, const void *src, int bytes) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"

@@ -196,13 +196,17 @@ TILE_FN void tile_st_f4(void *p, float x, float y, float z, float w, const struc
   TILE_ALIGNED(p, 16);
   __builtin_memcpy(p, &v, 16);
 }
-TILE_FN void tile_copy_16(void *dst, const void *src, const struct tile_site *at) {
-  tile_u4 v;
-  TILE_ALIGNED(src, 16);
-  TILE_ALIGNED(dst, 16);
-  __builtin_memcpy(&v, src, 16);
-  __builtin_memcpy(dst, &v, 16);
-}
+#define TILE_COPY(bytes)                                                                   \
+  TILE_FN void tile_copy_##bytes(void *dst, const void *src, const struct tile_site *at) { \
+    char v[bytes];                                                                         \
+    TILE_ALIGNED(src, bytes);                                                              \
+    TILE_ALIGNED(dst, bytes);                                                              \
+    __builtin_memcpy(v, src, bytes);                                                       \
+    __builtin_memcpy(dst, v, bytes);                                                       \
+  }
+TILE_COPY(16)
+TILE_COPY(8)
+TILE_COPY(4)
 
 #define ld_u32(p) tile_ld_u32((p), TILE_SITE("ld_u32"))
 #define st_u32(p, v) tile_st_u32((p), (v), TILE_SITE("st_u32"))
@@ -211,6 +215,8 @@ TILE_FN void tile_copy_16(void *dst, const void *src, const struct tile_site *at
 #define ld_f32x4(p) tile_ld_f4((p), TILE_SITE("ld_f32x4"))
 #define st_f32x4(p, x, y, z, w) tile_st_f4((p), (x), (y), (z), (w), TILE_SITE("st_f32x4"))
 #define copy_16(dst, src) tile_copy_16((dst), (src), TILE_SITE("copy_16"))
+#define copy_8(dst, src) tile_copy_8((dst), (src), TILE_SITE("copy_8"))
+#define copy_4(dst, src) tile_copy_4((dst), (src), TILE_SITE("copy_4"))
 
 /* ---- asynchronous copies, global to shared ---- */
 

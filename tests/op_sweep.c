@@ -32,7 +32,8 @@ struct sweep_case {
   const char *arch; /* NULL: the device's own */
   bool state;       /* h0 and ht */
   mkc_dtype dtype;
-  int gates; /* 0: as drawn; 1: with resets: -inf, -1e4 and 0 */
+  int chunk, align; /* 0: the planner's choice, what the sizes allow */
+  int gates;        /* 0: as drawn; 1: with resets: -inf, -1e4 and 0 */
 };
 
 struct side { /* an array on the host, and where the device sees it */
@@ -94,7 +95,9 @@ static void lay_out(struct side *s, const struct sweep_case *c, int64_t heads) {
     s->count *= (size_t)s->dims[i];
   }
   const bool tokens = strchr(s->info.axes, 'T') != NULL;
-  const int64_t d = s->ndim == 4 ? s->dims[3] : 1, pad = s->ndim == 4 ? 24 : 3;
+  /* a pad that keeps the alignment of the case */
+  const int64_t unit = c->align ? c->align / 2 : 8;
+  const int64_t d = s->ndim == 4 ? s->dims[3] : 1, pad = s->ndim == 4 ? 3 * unit : 3;
   int64_t step = 1;
   for (int i = s->ndim - 1; i >= 0; i--) {
     s->stride[i] = step;
@@ -298,6 +301,8 @@ static mkc_op *make_op(mkc_context *ctx, const char *device, const struct sweep_
   options.dtype = c->dtype;
   options.dk = c->dk;
   options.dv = c->dv;
+  options.chunk = c->chunk;
+  options.align = c->align;
   mkc_op *op;
   if (mkc_op_create(ctx, &options, &op)) die(c->spec, mkc_last_error());
   if (mkc_op_prepare(op)) die(c->spec, mkc_last_error());
@@ -323,11 +328,12 @@ static void try_case(mkc_context *ctx, const char *device, const struct sweep_ca
   *(ok ? &passed : &failed) += 1;
   if (r.o > worst_o) worst_o = r.o;
   if (r.ht > worst_ht) worst_ht = r.ht;
-  printf("%-4s %-17s %s B=%d T=%-5d H=%d/%d %d/%d %-9s %s%s  o %.2e  ht %.2e%s%s\n",
-         ok ? "ok" : "FAIL", c->spec, bf16 ? "bf16" : "fp16", (int)c->B, (int)c->T,
-         (int)c->qk_heads, (int)c->H, c->dk, c->dv, layout_names[c->layout],
-         c->state ? "state" : "-    ", c->gates ? " resets" : "", r.o, r.ht,
-         r.same ? "" : "  NOT THE SAME BITS", r.intact ? "" : "  STRAY WRITE");
+  printf(
+      "%-4s %-17s %s B=%d T=%-5d H=%d/%d %d/%d chunk %d align %d %-9s %s%s  o %.2e  ht %.2e%s%s\n",
+      ok ? "ok" : "FAIL", c->spec, bf16 ? "bf16" : "fp16", (int)c->B, (int)c->T, (int)c->qk_heads,
+      (int)c->H, c->dk, c->dv, c->chunk, c->align, layout_names[c->layout],
+      c->state ? "state" : "-    ", c->gates ? " resets" : "", r.o, r.ht,
+      r.same ? "" : "  NOT THE SAME BITS", r.intact ? "" : "  STRAY WRITE");
   fflush(stdout);
   mkc_op_destroy(op);
   arena_finish(&a);
@@ -336,12 +342,13 @@ static void try_case(mkc_context *ctx, const char *device, const struct sweep_ca
 static void sweep(mkc_context *ctx, const char *device, bool full) {
   static const char *const specs[] = {"linear_attention", "retnet",      "lightning2",
                                       "simple_gla",       "mamba2_core", "mamba2"};
-  static const int sizes[][2] = {{64, 64}, {128, 128}, {64, 128}, {128, 64}};
+  static const int sizes[][2] = {{64, 64}, {128, 128}, {60, 100}, {192, 20}, {100, 256}};
+  static const int chunks[] = {0, 16, 0, 32, 64, 0, 128}, aligns[] = {0, 0, 4, 0, 2};
   static const int64_t lengths[] = {1, 63, 64, 65, 127, 128, 200, 257, 1024, 4099};
   const int nlengths = full ? 10 : 7;
   int k = 0;
   for (int s = 0; s < (int)(sizeof specs / sizeof *specs); s++)
-    for (int d = 0; d < 4; d++)
+    for (int d = 0; d < 5; d++)
       for (int t = 0; t < nlengths; t++, k++) {
         if (!full && (k + s) % 4 != 0) continue; /* a covering sample */
         struct sweep_case c = {.spec = specs[s],
@@ -355,6 +362,8 @@ static void sweep(mkc_context *ctx, const char *device, bool full) {
         c.layout = (enum layout)(k % NLAYOUTS);
         c.state = k % 4 != 1;
         c.gates = k % 2;
+        c.chunk = d < 3 ? chunks[k % 7] : 0;
+        c.align = aligns[k % 5];
         if (k % 5 == 4) c.dtype = MKC_F16;
         try_case(ctx, device, &c);
       }

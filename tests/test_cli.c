@@ -163,7 +163,7 @@ static void no_schedule(void **state) {
   expect(state, "build @/delta.lua --emit=cu", 3, NULL, "transition: delta");
   expect(state, "run @/delta.lua", 3, NULL, "transition: delta");
   expect(state, "run @/gated.lua --dtype fp32", 3, NULL, "bf16");
-  expect(state, "run @/gated.lua --shape dk=96", 3, NULL, "dk is 96");
+  expect(state, "run @/gated.lua --shape dk=98", 3, NULL, "dk is 98");
 }
 
 /* ---- show --svg ---- */

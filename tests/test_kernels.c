@@ -71,6 +71,8 @@ static void test_all_architectures(void **state) {
     compile_shipped("retnet", archs[a], 128, 128);
     compile_shipped("linear_attention", archs[a], 128, 128);
     compile_shipped("mamba2", archs[a], 128, 64);
+    compile_shipped("mamba2", archs[a], 60, 100);
+    compile_shipped("simple_gla", archs[a], 256, 192);
   }
   print_message("slowest: %.0f ms from spec to cubin\n", slowest_ms);
 }

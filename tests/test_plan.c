@@ -34,39 +34,49 @@ static void print_candidates(struct buf *out, const struct variant *v, const cha
   }
 }
 
-/* Every size on every architecture has a plan; the golden shows them all. */
-static void test_every_target_has_a_plan(void **state) {
+static void test_candidates(void **state) {
   (void)state;
-  static const int sizes[] = {64, 128};
+  static const int sizes[][2] = {{128, 128}, {60, 100}, {256, 192}};
+  static const char *const archs[] = {"sm_80", "sm_86", "sm_90a"};
   struct loaded_spec s;
   struct buf out = {0};
   load_shipped(&s, "simple_gla");
-  for (int t = 0; target_at(t); t++)
-    for (int k = 0; k < 2; k++)
-      for (int v = 0; v < 2; v++)
-        print_candidates(&out, s.variant, target_at(t)->arch, sizes[k], sizes[v], &s.arena);
+  for (int t = 0; t < 3; t++)
+    for (int i = 0; i < 3; i++)
+      print_candidates(&out, s.variant, archs[t], sizes[i][0], sizes[i][1], &s.arena);
   assert_golden("plan/simple_gla.txt", buf_text(&out));
   buf_finish(&out);
   unload_spec(&s);
 }
 
-static void test_plans_fit(void **state) {
+static void assert_fits(const struct variant *v, const char *arch, int dk, int dv,
+                        struct arena *a) {
+  const struct gen_config c = config(arch, dk, dv);
+  const struct plan *plans;
+  struct error err = {0};
+  int n;
+  assert_int_equal(plan_op(v, &c, a, &plans, &n, &err), MKC_OK);
+  assert_true(plans[0].smem_bytes <= target_find(arch)->smem_block);
+  assert_true(plans[0].blocks_an_sm >= 1);
+  assert_true(plans[0].predicted_ns >= plans[0].floor_ns);
+  for (int i = 1; i < n; i++)
+    assert_true(plans[i].reason || plans[i].predicted_ns >= plans[0].predicted_ns);
+}
+
+/* The feasibility rule: every dk and dv has a plan on every architecture, also with the tables and
+ * tiles that mamba2 adds. */
+static void test_every_size_has_a_plan_on_every_target(void **state) {
   (void)state;
-  struct loaded_spec s;
-  load_shipped(&s, "simple_gla");
-  for (int t = 0; target_at(t); t++) {
-    const struct gen_config c = config(target_at(t)->arch, 128, 128);
-    const struct plan *plans;
-    struct error err = {0};
-    int n;
-    assert_int_equal(plan_op(s.variant, &c, &s.arena, &plans, &n, &err), MKC_OK);
-    assert_true(plans[0].smem_bytes <= target_at(t)->smem_block);
-    assert_true(plans[0].blocks_an_sm >= 1);
-    assert_true(plans[0].predicted_ns >= plans[0].floor_ns);
-    for (int i = 1; i < n; i++)
-      assert_true(plans[i].reason || plans[i].predicted_ns >= plans[0].predicted_ns);
+  static const char *const names[] = {"simple_gla", "mamba2"};
+  for (int i = 0; i < 2; i++) {
+    struct loaded_spec s;
+    load_shipped(&s, names[i]);
+    for (int t = 0; target_at(t); t++)
+      for (int dk = 16; dk <= 256; dk += 4)
+        for (int dv = 16; dv <= 256; dv += 4)
+          assert_fits(s.variant, target_at(t)->arch, dk, dv, &s.arena);
+    unload_spec(&s);
   }
-  unload_spec(&s);
 }
 
 static void assert_refused(const char *spec, struct gen_config c, mkc_status status,
@@ -113,11 +123,19 @@ static void test_what_has_no_schedule_is_named(void **state) {
 
 static void test_sizes_are_refused_with_what_works(void **state) {
   (void)state;
-  struct gen_config c = config("sm_90a", 96, 64);
-  assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "dk is 96; it takes 64 and 128");
+  static const char what[] = "it takes multiples of 4 from 16 to 256";
+  struct gen_config c = config("sm_90a", 98, 64);
+  assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "dk is 98");
+  assert_refused(V(""), c, MKC_E_NO_SCHEDULE, what);
+  assert_refused(V(""), config("sm_90a", 64, 260), MKC_E_NO_SCHEDULE, what);
+  assert_refused(V(""), config("sm_90a", 12, 64), MKC_E_NO_SCHEDULE, what);
   c = config("sm_90a", 64, 64);
-  c.chunk = 32;
-  assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "chunk is 32; it takes 64");
+  c.chunk = 48;
+  assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "chunk is 48; it takes 16, 32, 64 and 128");
+  c = config("sm_86", 192, 64);
+  c.chunk = 128;
+  assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "shared memory; a block has 101376");
+  assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "note: what fits is chunk=32, 16");
   c = config("sm_90a", 64, 64);
   c.dtype = MKC_F32;
   assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "only bf16 and fp16");
@@ -126,8 +144,8 @@ static void test_sizes_are_refused_with_what_works(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_every_target_has_a_plan),
-      cmocka_unit_test(test_plans_fit),
+      cmocka_unit_test(test_candidates),
+      cmocka_unit_test(test_every_size_has_a_plan_on_every_target),
       cmocka_unit_test(test_what_has_no_schedule_is_named),
       cmocka_unit_test(test_sizes_are_refused_with_what_works),
   };

@@ -67,6 +67,16 @@ static void test_lists(void **state) {
                  "#line 1 \"t.c\"\ng(b, c);\n");
 }
 
+static void test_include(void **state) {
+  (void)state;
+  struct error err = {0};
+  char *out = render("a\n//% include(\"templates/tiles.k.c\")\nb\n", "return {}", &err);
+  assert_string_equal(error_text(&err), "");
+  assert_string_equal(out, "#line 1 \"t.c\"\na\n#line 3 \"t.c\"\nb\n"); /* it only defines */
+  free(out);
+  assert_refused("//% include(\"missing.k.c\")\n", "return {}", "no template 'missing.k.c'");
+}
+
 /* two() needs one(); three() and the head that nothing names stay out... but TILE_FN is named. */
 static void test_vocabulary_holds_what_is_used(void **state) {
   (void)state;
@@ -97,6 +107,7 @@ int main(void) {
       cmocka_unit_test(test_structure),
       cmocka_unit_test(test_at_names_another_source),
       cmocka_unit_test(test_lists),
+      cmocka_unit_test(test_include),
       cmocka_unit_test(test_vocabulary_holds_what_is_used),
       cmocka_unit_test(test_errors_name_the_template_line),
   };

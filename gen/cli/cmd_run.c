@@ -7,6 +7,7 @@
 #include "../../runtime/cpu/worker.h"
 #include "../../runtime/device_info.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- the op ---- */
@@ -24,7 +25,9 @@ static mkc_status create_op(struct run *r, int gpu, struct error *err) {
   op.dtype = r->dtype;
   op.dk = (int)r->n.dk;
   op.dv = (int)r->n.dv;
+  op.arch = args_text(args, OPTION_ARCH, NULL);
   op.chunk = (int)args_number(args, OPTION_CHUNK, 0);
+  op.align = atoi(args_text(args, OPTION_ALIGN, "0"));
   op.check = args_flag(args, OPTION_CHECK) ? MKC_CHECK_ADDRESS : MKC_CHECK_NONE;
   mkc_status status = gpu >= 0 ? run_cuda_start(r, gpu, err) : MKC_OK;
   if (status) return status;

@@ -5,6 +5,7 @@
 
 #include "../plan.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static mkc_dtype dtype_parse(const char *name) {
@@ -30,6 +31,7 @@ struct gen_config cli_config(const struct args *args) {
       .dk = (int)args_number(args, OPTION_DK, 128),
       .dv = (int)args_number(args, OPTION_DV, 128),
       .chunk = (int)args_number(args, OPTION_CHUNK, 0),
+      .align = atoi(args_text(args, OPTION_ALIGN, "0")),
   };
 }
 

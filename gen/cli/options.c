@@ -53,13 +53,21 @@ const struct command command_table[COMMAND_COUNT] = {
 };
 
 const struct option option_table[OPTION_COUNT] = {
+    [OPTION_ALIGN] = {.name = "align",
+                      .kind = KIND_CHOICE,
+                      .value = "16|8|4|2",
+                      .commands = C(SHOW) | C(BUILD) | C(RUN),
+                      .help =
+                          "bytes that arrays and their strides are multiples of (what dk and dv "
+                          "allow)"},
     [OPTION_ARCH] = {.name = "arch",
                      .kind = KIND_TEXT,
                      .value = "ARCH",
                      .repeat = true,
-                     .commands = C(BUILD) | C(SHOW),
-                     .help = "GPU architecture: sm_80, sm_90a, ... (sm_90a); build: comma list or "
-                             "repeated"},
+                     .commands = C(BUILD) | C(SHOW) | C(RUN),
+                     .help =
+                         "GPU architecture: sm_80, sm_90a, ... (sm_90a; run: the device's own); "
+                         "build: comma list or repeated"},
     [OPTION_ASCII] = {.name = "ascii",
                       .commands = C(SHOW),
                       .help = "draw with ASCII characters, whatever the locale"},

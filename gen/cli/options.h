@@ -38,6 +38,7 @@ struct command {
 extern const struct command command_table[COMMAND_COUNT];
 
 enum option_id {
+  OPTION_ALIGN,
   OPTION_ARCH,
   OPTION_ASCII,
   OPTION_CHECK,

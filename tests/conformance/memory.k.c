@@ -51,6 +51,24 @@ TILE_KERNEL(conform_copy_16, memory_args, THREADS, 1) {
   copy_16(a.out + 4 * i, s + 4 * (tile_tid() ^ 1));
 }
 
+TILE_KERNEL(conform_copy_8, memory_args, THREADS, 1) {
+  TILE_SMEM_BEGIN(SMEM_BYTES);
+  TILE_SMEM(u32, s, 0, 2 * THREADS);
+  const i64 i = tile_block() * THREADS + tile_tid();
+  copy_8(s + 2 * tile_tid(), a.in + 2 * i);
+  barrier_sync();
+  copy_8(a.out + 2 * i, s + 2 * (tile_tid() ^ 1));
+}
+
+TILE_KERNEL(conform_copy_4, memory_args, THREADS, 1) {
+  TILE_SMEM_BEGIN(SMEM_BYTES);
+  TILE_SMEM(u32, s, 0, THREADS);
+  const i64 i = tile_block() * THREADS + tile_tid();
+  copy_4(s + tile_tid(), a.in + i);
+  barrier_sync();
+  copy_4(a.out + i, s + (tile_tid() ^ 1));
+}
+
 /* thread t copies t % 17 bytes of its 16 */
 TILE_KERNEL(conform_cp_async_16, memory_args, THREADS, 1) {
   TILE_SMEM_BEGIN(SMEM_BYTES);

@@ -276,6 +276,8 @@ const struct op ops[] = {
     MOVE("ld_f32x4, st_f32x4", "memory.k.c", "conform_ld_st_f32x4", 1024, 1024, 2, 4096,
          expect_swap_4),
     MOVE("copy_16", "memory.k.c", "conform_copy_16", 1024, 1024, 2, 4096, expect_swap_4),
+    MOVE("copy_8", "memory.k.c", "conform_copy_8", 512, 512, 2, 4096, expect_swap_2),
+    MOVE("copy_4", "memory.k.c", "conform_copy_4", 256, 256, 2, 4096, expect_swap_1),
     MOVE("cp_async_16", "memory.k.c", "conform_cp_async_16", 1024, 1024, 2, 4096,
          expect_part_of_16),
     MOVE("cp_async_8", "memory.k.c", "conform_cp_async_8", 512, 512, 2, 4096, expect_part_of_8),

@@ -9,7 +9,7 @@
  *   input k [B,T,H,dk]
  *   input v [B,T,H,dv]
  *
- * (scan chunk=64 dv_tile=128 stages=2 threads=256 smem=124544 blocks_a_head=1)
+ * (scan chunk=64 dv_tile=128 stages=2 threads=256 smem=132736 blocks_a_head=1)
  * 1028 bytes and 98 kFLOP a token of one head; on H100 SXM 80GB the floor is 0.346 ns, predicted 0.376 ns
  */
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
@@ -70,13 +70,6 @@ TILE_FN void st_u32(void *p, u32 x) { *(u32 *)p = x; }
 typedef struct __align__(8) tile_f2 { float x, y; } tile_f2;
 
 TILE_FN tile_f2 ld_f32x2(const void *p) { return *(const tile_f2 *)p; }
-
-TILE_FN void st_f32x2(void *p, float x, float y) {
-  tile_f2 v;
-  v.x = x;
-  v.y = y;
-  *(tile_f2 *)p = v;
-}
 
 typedef struct __align__(16) tile_u4 { u32 x, y, z, w; } tile_u4;
 
@@ -142,34 +135,41 @@ enum {
   DK = 128,
   DV = 128,
   DV_TILE = 128, /* value channels of a block */
-  SPLITS = DV / DV_TILE, /* blocks a head */
+  SPLITS = 1, /* blocks a head */
   CHUNK = 64, /* tokens a step */
   STAGES = 2, /* chunks of q, k and v in shared memory */
   WARPS = DV_TILE / 16,
   THREADS = 32 * WARPS,
-  GATE_WARP = WARPS == 8 ? 4 : 0, /* the warp with the least of P to compute */
+  ROW_BLOCKS = CHUNK / 16,
+  GATE_WARP = ROW_BLOCKS % WARPS, /* the warp with the least of P to compute */
+  LANE_TOKENS = CHUNK / 32, /* of the gates, a lane of that warp */
 
-  /* elements of one chunk's tiles; byte offsets in shared memory */
-  QK_TILE = CHUNK * DK,
-  V_TILE = CHUNK * DV_TILE,
+  /* A row of a tile, in elements: 8 more than it has, so that the eight rows that an ldmatrix reads
+   * at once lie in different banks. Elements of a chunk's tiles; byte offsets in shared memory. */
+  QK_ROW = DK + 8,
+  V_ROW = DV_TILE + 8,
+  P_ROW = CHUNK + 8,
+  QK_TILE = CHUNK * QK_ROW,
+  V_TILE = CHUNK * V_ROW,
   SMEM_Q = 0,
   SMEM_K = SMEM_Q + 2 * STAGES * QK_TILE,
   SMEM_V = SMEM_K + 2 * STAGES * QK_TILE,
   SMEM_P = SMEM_V + 2 * STAGES * V_TILE,
-  SMEM_O = SMEM_P + 2 * CHUNK * CHUNK,
+  SMEM_O = SMEM_P + 2 * CHUNK * P_ROW,
   SMEM_TABLE = SMEM_O + 2 * V_TILE,
 
   /* a chunk's token table, in floats */
+  TABLE_ROW = 32 * LANE_TOKENS,
   SUM = 0, /* b_i */
-  FROM_START = 1 * CHUNK, /* 2^b_i */
-  TO_END = 2 * CHUNK, /* 2^(b_last - b_i) */
-  WHOLE = 3 * CHUNK, /* 2^b_last, one number */
+  FROM_START = TABLE_ROW, /* 2^b_i */
+  TO_END = 2 * TABLE_ROW, /* 2^(b_last - b_i) */
+  WHOLE = 3 * TABLE_ROW, /* 2^b_last, one number */
   TABLE = WHOLE + 16,
   SMEM_BYTES = SMEM_TABLE + 2 * 4 * TABLE
 };
 
 /* Strides are in elements. Head h of the output reads head h * heads / H of an array. */
-typedef struct scan_args {
+typedef struct op_args {
   i64 B, T, H;
   struct { const bf16 *at; i64 batch, token, head, heads; } q; /* q [B,T,H,dk] */
   struct { const bf16 *at; i64 batch, token, head, heads; } k; /* k [B,T,H,dk] */
@@ -178,56 +178,7 @@ typedef struct scan_args {
   struct { const float *at; i64 batch, token, head, heads; } h0; /* h0 [B,H,dk,dv], or null */
   struct { bf16 *at; i64 batch, token, head, heads; } o; /* o [B,T,H,dv] */
   struct { float *at; i64 batch, token, head, heads; } ht; /* ht [B,H,dk,dv], or null */
-} scan_args;
-
-/* Element offset of 16-byte piece `piece` of row `row` in a tile of `columns`; the exclusive or
- * spreads the eight rows of an ldmatrix over all banks. Sixteen columns on, the offset is
- * right(offset, 1); sixteen rows down it is offset + 16 * columns. */
-TILE_FN int swizzle(int columns, int row, int piece) {
-  return row * columns + ((piece ^ (row & 7)) << 3);
-}
-
-TILE_FN int right(int offset, int blocks) { return offset ^ (16 * blocks); }
-
-/* rows of the chunk that starts at token `first`: CHUNK, or fewer at the sequence's end */
-TILE_FN int chunk_rows(i64 T, i64 first) { return T - first < CHUNK ? (int)(T - first) : CHUNK; }
-
-/* A tile moves in 16-byte pieces, PIECES = columns / 8 to a row: thread t takes piece t % PIECES of
- * rows t / PIECES + i * THREADS / PIECES. This is the element offset of its first one. */
-TILE_FN i64 first_piece(int columns, i64 stride) {
-  return tile_tid() / (columns / 8) * stride + tile_tid() % (columns / 8) * 8;
-}
-
-/* starts the copy of a chunk; rows from `rows` on are zeroed, not read */
-TILE_FN void load_tile(bf16 *restrict dst, const bf16 *restrict src, int columns,
-                       i64 offset, i64 stride, int rows) {
-  const int pieces = columns / 8, piece = tile_tid() % pieces, first = tile_tid() / pieces;
-  TILE_UNROLL
-  for (int i = 0; i < CHUNK * pieces / THREADS; i++) {
-    const int row = first + i * (THREADS / pieces), inside = row < rows;
-    const i64 at = offset + i * (THREADS / pieces) * stride;
-    cp_async_16(dst + swizzle(columns, row, piece), src + (inside ? at : 0), inside ? 16 : 0);
-  }
-}
-
-/* writes a chunk's output, `rows` rows */
-TILE_FN void store_tile(bf16 *restrict dst, const bf16 *restrict src, i64 offset,
-                        i64 stride, int rows) {
-  const int pieces = DV_TILE / 8, piece = tile_tid() % pieces, first = tile_tid() / pieces;
-  TILE_UNROLL
-  for (int i = 0; i < CHUNK * pieces / THREADS; i++) {
-    const int row = first + i * (THREADS / pieces);
-    const i64 at = offset + i * (THREADS / pieces) * stride;
-    if (row < rows) copy_16(dst + at, src + swizzle(DV_TILE, row, piece));
-  }
-}
-
-TILE_FN void scale4(float *x, float low, float high) {
-  x[0] *= low;
-  x[1] *= low;
-  x[2] *= high;
-  x[3] *= high;
-}
+} op_args;
 
 /* What the spec's expressions read once a token. */
 typedef struct gate_values {
@@ -235,7 +186,7 @@ typedef struct gate_values {
 } gate_values;
 
 /* of token t; zeros past the sequence's end */
-TILE_FN gate_values load_gate(const scan_args *a, const float *in_g, i64 t) {
+TILE_FN gate_values load_gate(const op_args *a, const float *in_g, i64 t) {
   gate_values gate;
   const int inside = t < a->T;
   gate.in_g = inside ? in_g[t * a->in_g.token] : 0.0f;
@@ -252,72 +203,130 @@ TILE_FN float log2_decay(const gate_values gate) {
   return x < LOG2_ZERO ? LOG2_ZERO : x;
 }
 
-/* one warp: the token table of a chunk; t is this lane's first token of two */
-TILE_FN void token_table(float *table, const gate_values gate0, const gate_values gate1,
-                         i64 t, i64 T) {
-  const int lane = tile_lane(), inside0 = t < T, inside1 = t + 1 < T;
-  const float x0 = inside0 ? log2_decay(gate0) : 0.0f, x1 = inside1 ? log2_decay(gate1) : 0.0f;
-  float sum = x0 + x1;
+/* One warp: the token table of a chunk; t is this lane's first token of LANE_TOKENS. A lane past the
+ * chunk (of 16 tokens) fills the end of each row, which nobody reads. */
+TILE_FN void token_table(float *table, const gate_values *gate, i64 t, i64 T) {
+  const int first = LANE_TOKENS * tile_lane();
+  float b[LANE_TOKENS], sum = 0.0f;
+  TILE_UNROLL
+  for (int e = 0; e < LANE_TOKENS; e++) {
+    const int inside = t + e < T;
+    sum += inside ? log2_decay(gate[e]) : 0.0f;
+    b[e] = sum;
+  }
   TILE_UNROLL
   for (int distance = 1; distance < 32; distance *= 2) {
     const float below = warp_shuffle_up_f32(sum, distance);
-    if (lane >= distance) sum += below;
+    if (tile_lane() >= distance) sum += below;
   }
-  const float last = warp_shuffle_idx_f32(sum, 31), b0 = sum - x1, b1 = sum;
-  st_f32x2(table + SUM + 2 * lane, b0, b1);
-  st_f32x2(table + FROM_START + 2 * lane, tile_exp2(b0), tile_exp2(b1));
-  st_f32x2(table + TO_END + 2 * lane, tile_exp2(last - b0), tile_exp2(last - b1));
-  if (lane == 0) table[WHOLE] = tile_exp2(last);
+  const float below = warp_shuffle_up_f32(sum, 1), before = tile_lane() > 0 ? below : 0.0f;
+  TILE_UNROLL
+  for (int e = 0; e < LANE_TOKENS; e++) b[e] += before;
+  const float last = warp_shuffle_idx_f32(b[LANE_TOKENS - 1], CHUNK / LANE_TOKENS - 1);
+  TILE_UNROLL
+  for (int e = 0; e < LANE_TOKENS; e++) {
+    table[SUM + first + e] = b[e];
+    table[FROM_START + first + e] = tile_exp2(b[e]);
+    table[TO_END + first + e] = tile_exp2(last - b[e]);
+  }
+  if (tile_lane() == 0) table[WHOLE] = tile_exp2(last);
 }
 
-TILE_KERNEL(simple_gla_forward, scan_args, THREADS, 1) {
+/* q or k, a chunk's rows: starts the copy; rows from `rows` on are zeroed, not read */
+TILE_FN void load_qk(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
+                   int rows) {
+  enum { PIECE = 8, PIECES = DK / PIECE }; /* 16 bytes */
+  TILE_UNROLL
+  for (int i = 0; i < CHUNK * PIECES / THREADS; i++) {
+    const int row = tile_tid() / PIECES + i * (THREADS / PIECES);
+    const int column = tile_tid() % PIECES * PIECE;
+    const int inside = row < rows;
+    const i64 from = inside ? row * stride + column : 0;
+    cp_async_16(dst + row * QK_ROW + column, src + from, inside ? 16 : 0);
+  }
+}
+
+/* v, a chunk's rows: starts the copy; rows from `rows` on are zeroed, not read */
+TILE_FN void load_v(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
+                   int rows) {
+  enum { PIECE = 8, PIECES = DV_TILE / PIECE }; /* 16 bytes */
+  TILE_UNROLL
+  for (int i = 0; i < CHUNK * PIECES / THREADS; i++) {
+    const int row = tile_tid() / PIECES + i * (THREADS / PIECES);
+    const int column = tile_tid() % PIECES * PIECE;
+    const int inside = row < rows;
+    const i64 from = inside ? row * stride + column : 0;
+    cp_async_16(dst + row * V_ROW + column, src + from, inside ? 16 : 0);
+  }
+}
+
+/* o, a chunk's `rows` rows, from shared memory */
+TILE_FN void store_o(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
+                   int rows) {
+  enum { PIECE = 8, PIECES = DV_TILE / PIECE }; /* 16 bytes */
+  TILE_UNROLL
+  for (int i = 0; i < CHUNK * PIECES / THREADS; i++) {
+    const int row = tile_tid() / PIECES + i * (THREADS / PIECES);
+    const int column = tile_tid() % PIECES * PIECE;
+    if (row < rows) copy_16(dst + row * stride + column, src + row * V_ROW + column);
+  }
+}
+
+/* rows of the chunk that starts at token `first`: CHUNK, or fewer at the sequence's end */
+TILE_FN int chunk_rows(i64 T, i64 first) { return T - first < CHUNK ? (int)(T - first) : CHUNK; }
+
+TILE_FN void scale4(float *x, float low, float high) {
+  x[0] *= low;
+  x[1] *= low;
+  x[2] *= high;
+  x[3] *= high;
+}
+
+TILE_KERNEL(simple_gla_forward, op_args, THREADS, 1) {
   TILE_SMEM_BEGIN(SMEM_BYTES);
-  TILE_SMEM(bf16, sQ, SMEM_Q, STAGES * QK_TILE); /* [STAGES][CHUNK][DK] */
+  TILE_SMEM(bf16, sQ, SMEM_Q, STAGES * QK_TILE); /* [STAGES][CHUNK][QK_ROW] */
   TILE_SMEM(bf16, sK, SMEM_K, STAGES * QK_TILE);
   TILE_SMEM(bf16, sV, SMEM_V, STAGES * V_TILE);
-  TILE_SMEM(bf16, sP, SMEM_P, CHUNK * CHUNK);
+  TILE_SMEM(bf16, sP, SMEM_P, CHUNK * P_ROW);
   TILE_SMEM(bf16, sO, SMEM_O, V_TILE);
   TILE_SMEM(float, sTable, SMEM_TABLE, 2 * TABLE); /* of this chunk and the next */
 
   const int lane = tile_lane(), warp = tile_warp();
   const int frag_row = lane >> 2, frag_col = 2 * (lane & 3); /* of an mma accumulator */
-  /* this lane's row and piece of an ldmatrix: A operands; B stored [n][k]; either one stored
-   * transposed */
-  const int a_row = lane & 15, a_piece = lane >> 4;
-  const int b_row = (lane & 7) + ((lane >> 4) << 3), b_piece = (lane >> 3) & 1;
-  const int t_row = lane & 15, t_piece = lane >> 4;
-  const int p_a = swizzle(CHUNK, a_row, a_piece);
+  /* this lane's row and column of an ldmatrix: A operands, and either operand stored transposed; B
+   * stored [n][k] */
+  const int a_row = lane & 15, a_col = 8 * (lane >> 4);
+  const int b_row = (lane & 7) + 8 * (lane >> 4), b_col = 8 * ((lane >> 3) & 1);
 
   const i64 T = a.T;
   const int chunks = (int)((T + CHUNK - 1) / CHUNK), H = (int)a.H, block = (int)tile_block();
-  const int batch = block / SPLITS / H, head = block / SPLITS % H, dv0 = block % SPLITS * DV_TILE;
-  /* this thread's place in the next chunk to load and to store */
-  i64 q_at = batch * a.q.batch + head * a.q.heads / H * a.q.head + first_piece(DK, a.q.token);
-  i64 k_at = batch * a.k.batch + head * a.k.heads / H * a.k.head + first_piece(DK, a.k.token);
-  i64 v_at = batch * a.v.batch + head * a.v.heads / H * a.v.head + first_piece(DV_TILE, a.v.token);
-  i64 o_at = batch * a.o.batch + head * a.o.head + first_piece(DV_TILE, a.o.token);
-  v_at += dv0;
-  o_at += dv0;
+  const int batch = block / H, head = block % H;
+  /* element offsets of the next chunk to load and to store */
+  i64 q_at = batch * a.q.batch + head * a.q.heads / H * a.q.head;
+  i64 k_at = batch * a.k.batch + head * a.k.heads / H * a.k.head;
+  i64 v_at = batch * a.v.batch + head * a.v.heads / H * a.v.head;
+  i64 o_at = batch * a.o.batch + head * a.o.head;
   const float scale = 0.0883883461f;
 
-  /* rows 16 warp .. 16 warp + 15 of S' (dv), all DK columns, as mma accumulators */
+  /* rows 16 warp .. 16 warp + 15 of S' (dv), all columns of dk, as mma accumulators */
   float state[DK / 8][4] = {{0}};
   if (a.h0.at) {
-    const i64 h0_head = head * a.h0.heads / H * a.h0.head;
-    const float *h0 = a.h0.at + batch * a.h0.batch + h0_head + dv0 + 16 * warp;
+    const float *h0 = a.h0.at + batch * a.h0.batch + head * a.h0.heads / H * a.h0.head;
     TILE_UNROLL
     for (int n = 0; n < DK / 8; n++)
       TILE_UNROLL
-      for (int e = 0; e < 4; e++)
-        state[n][e] = h0[(8 * n + frag_col + (e & 1)) * a.h0.token + frag_row + 8 * (e >> 1)];
+      for (int e = 0; e < 4; e++) {
+        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
+        state[n][e] = h0[k * a.h0.token + v];
+      }
   }
 
   for (int i = 0; i < STAGES - 1; i++) {
     if (i * CHUNK < T) {
       const int rows = chunk_rows(T, i * CHUNK);
-      load_tile(sQ + i * QK_TILE, a.q.at, DK, q_at, a.q.token, rows);
-      load_tile(sK + i * QK_TILE, a.k.at, DK, k_at, a.k.token, rows);
-      load_tile(sV + i * V_TILE, a.v.at, DV_TILE, v_at, a.v.token, rows);
+      load_qk(sQ + i * QK_TILE, a.q.at + q_at, a.q.token, rows);
+      load_qk(sK + i * QK_TILE, a.k.at + k_at, a.k.token, rows);
+      load_v(sV + i * V_TILE, a.v.at + v_at, a.v.token, rows);
       q_at += CHUNK * a.q.token;
       k_at += CHUNK * a.k.token;
       v_at += CHUNK * a.v.token;
@@ -326,23 +335,24 @@ TILE_KERNEL(simple_gla_forward, scan_args, THREADS, 1) {
   }
   const float *in_g = a.in_g.at +
       batch * a.in_g.batch + head * a.in_g.heads / H * a.in_g.head;
-  gate_values gate0 = {0}, gate1 = {0}; /* GATE_WARP: of its two tokens in the next chunk */
+  gate_values gate[LANE_TOKENS] = {{0}}; /* GATE_WARP: of this lane's tokens in the next chunk */
   if (warp == GATE_WARP) {
-    const i64 t = 2 * lane;
-    gate0 = load_gate(&a, in_g, t);
-    gate1 = load_gate(&a, in_g, t + 1);
-    token_table(sTable, gate0, gate1, t, T);
-    gate0 = load_gate(&a, in_g, t + CHUNK);
-    gate1 = load_gate(&a, in_g, t + CHUNK + 1);
+    const i64 t = LANE_TOKENS * lane;
+    TILE_UNROLL
+    for (int e = 0; e < LANE_TOKENS; e++)
+      gate[e] = load_gate(&a, in_g, t + e);
+    token_table(sTable, gate, t, T);
+    TILE_UNROLL
+    for (int e = 0; e < LANE_TOKENS; e++)
+      gate[e] = load_gate(&a, in_g, t + CHUNK + e);
   }
 
   int stage = 0;
   for (int n = 0; n < chunks; n++) {
     const i64 t0 = (i64)n * CHUNK;
-    const int q_a = stage * QK_TILE + swizzle(DK, a_row, a_piece);
-    const int k_b = stage * QK_TILE + swizzle(DK, b_row, b_piece);
-    const int k_t = stage * QK_TILE + swizzle(DK, t_row, t_piece);
-    const int v_t = stage * V_TILE + swizzle(DV_TILE, t_row, 2 * warp + t_piece);
+    const bf16 *q = sQ + stage * QK_TILE, *k = sK + stage * QK_TILE;
+    /* the warp's 16 columns of V, for ldmatrix with transposition */
+    const bf16 *v = sV + stage * V_TILE + a_row * V_ROW + 16 * warp + a_col;
     const float *table = sTable + (n & 1) * TABLE;
 
     cp_async_wait(STAGES - 2);
@@ -350,10 +360,11 @@ TILE_KERNEL(simple_gla_forward, scan_args, THREADS, 1) {
     {
       const i64 next = t0 + (STAGES - 1) * CHUNK;
       if (next < T) {
-        const int rows = chunk_rows(T, next), free = stage == 0 ? STAGES - 1 : stage - 1;
-        load_tile(sQ + free * QK_TILE, a.q.at, DK, q_at, a.q.token, rows);
-        load_tile(sK + free * QK_TILE, a.k.at, DK, k_at, a.k.token, rows);
-        load_tile(sV + free * V_TILE, a.v.at, DV_TILE, v_at, a.v.token, rows);
+        const int free = stage == 0 ? STAGES - 1 : stage - 1;
+        const int rows = chunk_rows(T, next);
+        load_qk(sQ + free * QK_TILE, a.q.at + q_at, a.q.token, rows);
+        load_qk(sK + free * QK_TILE, a.k.at + k_at, a.k.token, rows);
+        load_v(sV + free * V_TILE, a.v.at + v_at, a.v.token, rows);
         q_at += CHUNK * a.q.token;
         k_at += CHUNK * a.k.token;
         v_at += CHUNK * a.v.token;
@@ -361,32 +372,33 @@ TILE_KERNEL(simple_gla_forward, scan_args, THREADS, 1) {
       cp_async_commit();
     }
     if (n > 0) {
-      store_tile(a.o.at, sO, o_at, a.o.token, CHUNK);
+      store_o(a.o.at + o_at, sO, a.o.token, CHUNK);
       o_at += CHUNK * a.o.token;
     }
     if (warp == GATE_WARP) { /* the next chunk's table, for the tokens that it has */
-      const i64 t = t0 + CHUNK + 2 * lane;
-      token_table(sTable + ((n + 1) & 1) * TABLE, gate0, gate1, t, T);
-      gate0 = load_gate(&a, in_g, t + CHUNK); /* for the chunk after it */
-      gate1 = load_gate(&a, in_g, t + CHUNK + 1);
+      const i64 t = t0 + CHUNK + LANE_TOKENS * lane;
+      token_table(sTable + ((n + 1) & 1) * TABLE, gate, t, T);
+      TILE_UNROLL
+      for (int e = 0; e < LANE_TOKENS; e++)
+        gate[e] = load_gate(&a, in_g, t + CHUNK + e);
     }
 
     /* P: each warp takes 16 rows and blocks of 32 columns that reach the diagonal */
-    TILE_UNROLL
-    for (int block = 0; block < 8 / WARPS; block++) {
-      const int unit = warp + block * WARPS;
-      const int row_block = unit & 3, col_block = 2 * (unit >> 2); /* in units of 16 */
+    for (int unit = warp; unit < ROW_BLOCKS * ((ROW_BLOCKS + 1) / 2); unit += WARPS) {
+      const int row_block = unit % ROW_BLOCKS, col_block = 2 * (unit / ROW_BLOCKS); /* of 16 */
       if (col_block <= row_block) {
+        const bf16 *q_rows = q + (16 * row_block + a_row) * QK_ROW + a_col;
+        const bf16 *k_rows = k + (16 * col_block + b_row) * QK_ROW + b_col;
         float p[4][4] = {{0}};
         TILE_UNROLL
         for (int kb = 0; kb < DK / 16; kb++) {
           u32 aq[4], bk[4];
-          ldmatrix_x4(aq, sQ + right(q_a, kb) + 16 * row_block * DK);
-          ldmatrix_x4(bk, sK + right(k_b, kb) + 16 * col_block * DK);
+          ldmatrix_x4(aq, q_rows + 16 * kb);
+          ldmatrix_x4(bk, k_rows + 16 * kb);
           mma_m16n8k16_bf16(p[0], aq, bk);
           mma_m16n8k16_bf16(p[1], aq, bk + 2);
           if (col_block < row_block) {
-            ldmatrix_x4(bk, sK + right(k_b, kb) + 16 * (col_block + 1) * DK);
+            ldmatrix_x4(bk, k_rows + 16 * QK_ROW + 16 * kb);
             mma_m16n8k16_bf16(p[2], aq, bk);
             mma_m16n8k16_bf16(p[3], aq, bk + 2);
           }
@@ -402,30 +414,29 @@ TILE_KERNEL(simple_gla_forward, scan_args, THREADS, 1) {
           p[nb][1] = j + 1 <= i0 ? p[nb][1] * tile_exp2(b0 - b.y) : 0.0f;
           p[nb][2] = j <= i1 ? p[nb][2] * tile_exp2(b1 - b.x) : 0.0f;
           p[nb][3] = j + 1 <= i1 ? p[nb][3] * tile_exp2(b1 - b.y) : 0.0f;
-          bf16 *row = sP + swizzle(CHUNK, i0, 2 * col_block + nb) + frag_col;
-          st_u32(row, pack_bf16x2(p[nb][0], p[nb][1]));
-          st_u32(row + 8 * CHUNK, pack_bf16x2(p[nb][2], p[nb][3]));
+          st_u32(sP + i0 * P_ROW + j, pack_bf16x2(p[nb][0], p[nb][1]));
+          st_u32(sP + i1 * P_ROW + j, pack_bf16x2(p[nb][2], p[nb][3]));
         }
       }
     }
 
     /* O = Q S: the accumulators of S' are, rounded, the B fragments of S */
-    float out[4][2][4] = {{{0}}};
+    float out[ROW_BLOCKS][2][4] = {{{0}}};
     TILE_UNROLL
     for (int kb = 0; kb < DK / 16; kb++) {
       const float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
       const u32 lower[2] = {pack_bf16x2(s0[0], s0[1]), pack_bf16x2(s1[0], s1[1])};
       const u32 upper[2] = {pack_bf16x2(s0[2], s0[3]), pack_bf16x2(s1[2], s1[3])};
       TILE_UNROLL
-      for (int mb = 0; mb < 4; mb++) {
+      for (int mb = 0; mb < ROW_BLOCKS; mb++) {
         u32 aq[4];
-        ldmatrix_x4(aq, sQ + right(q_a, kb) + 16 * mb * DK);
+        ldmatrix_x4(aq, q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb);
         mma_m16n8k16_bf16(out[mb][0], aq, lower);
         mma_m16n8k16_bf16(out[mb][1], aq, upper);
       }
     }
     TILE_UNROLL
-    for (int mb = 0; mb < 4; mb++) {
+    for (int mb = 0; mb < ROW_BLOCKS; mb++) {
       const float *from_start = table + FROM_START + 16 * mb + frag_row;
       const float e0 = from_start[0], e1 = from_start[8];
       scale4(out[mb][0], e0, e1);
@@ -437,9 +448,9 @@ TILE_KERNEL(simple_gla_forward, scan_args, THREADS, 1) {
     TILE_UNROLL
     for (int nb = 0; nb < DK / 8; nb++) scale4(state[nb], whole, whole);
     TILE_UNROLL
-    for (int jb = 0; jb < 4; jb++) {
+    for (int jb = 0; jb < ROW_BLOCKS; jb++) {
       u32 vf[4];
-      ldmatrix_x4_trans(vf, sV + v_t + 16 * jb * DV_TILE);
+      ldmatrix_x4_trans(vf, v + 16 * jb * V_ROW);
       const float *weight = table + TO_END + 16 * jb + frag_col;
       const tile_f2 d0 = ld_f32x2(weight), d1 = ld_f32x2(weight + 8);
       u32 vt[4];
@@ -450,7 +461,7 @@ TILE_KERNEL(simple_gla_forward, scan_args, THREADS, 1) {
       TILE_UNROLL
       for (int nb = 0; nb < DK / 16; nb++) {
         u32 bk[4];
-        ldmatrix_x4_trans(bk, sK + right(k_t, nb) + 16 * jb * DK);
+        ldmatrix_x4_trans(bk, k + (16 * jb + a_row) * QK_ROW + a_col + 16 * nb);
         mma_m16n8k16_bf16(state[2 * nb], vt, bk);
         mma_m16n8k16_bf16(state[2 * nb + 1], vt, bk + 2);
       }
@@ -458,39 +469,40 @@ TILE_KERNEL(simple_gla_forward, scan_args, THREADS, 1) {
 
     barrier_sync(); /* P is complete; chunk n - 1's output has left sO */
     TILE_UNROLL
-    for (int jb = 0; jb < 4; jb++) { /* O += P V; here the columns of V are the B operand */
+    for (int jb = 0; jb < ROW_BLOCKS; jb++) { /* O += P V; the columns of V are the B operand */
       u32 vf[4];
-      ldmatrix_x4_trans(vf, sV + v_t + 16 * jb * DV_TILE);
+      ldmatrix_x4_trans(vf, v + 16 * jb * V_ROW);
       TILE_UNROLL
-      for (int mb = jb; mb < 4; mb++) {
+      for (int mb = jb; mb < ROW_BLOCKS; mb++) {
         u32 ap[4];
-        ldmatrix_x4(ap, sP + right(p_a, jb) + 16 * mb * CHUNK);
+        ldmatrix_x4(ap, sP + (16 * mb + a_row) * P_ROW + a_col + 16 * jb);
         mma_m16n8k16_bf16(out[mb][0], ap, vf);
         mma_m16n8k16_bf16(out[mb][1], ap, vf + 2);
       }
     }
     TILE_UNROLL
-    for (int mb = 0; mb < 4; mb++) {
+    for (int mb = 0; mb < ROW_BLOCKS; mb++) {
       TILE_UNROLL
       for (int nb = 0; nb < 2; nb++) {
         scale4(out[mb][nb], scale, scale);
-        const int at = swizzle(DV_TILE, 16 * mb + frag_row, 2 * warp + nb) + frag_col;
-        bf16 *row = sO + at;
-        st_u32(row, pack_bf16x2(out[mb][nb][0], out[mb][nb][1]));
-        st_u32(row + 8 * DV_TILE, pack_bf16x2(out[mb][nb][2], out[mb][nb][3]));
+        const int at = (16 * mb + frag_row) * V_ROW + 16 * warp + 8 * nb + frag_col;
+        st_u32(sO + at, pack_bf16x2(out[mb][nb][0], out[mb][nb][1]));
+        st_u32(sO + at + 8 * V_ROW, pack_bf16x2(out[mb][nb][2], out[mb][nb][3]));
       }
     }
     if (++stage == STAGES) stage = 0;
   }
 
   barrier_sync(); /* the last chunk's output is complete */
-  store_tile(a.o.at, sO, o_at, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK));
+  store_o(a.o.at + o_at, sO, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK));
   if (a.ht.at) {
-    float *ht = a.ht.at + batch * a.ht.batch + head * a.ht.head + dv0 + 16 * warp;
+    float *ht = a.ht.at + batch * a.ht.batch + head * a.ht.head;
     TILE_UNROLL
     for (int n = 0; n < DK / 8; n++)
       TILE_UNROLL
-      for (int e = 0; e < 4; e++)
-        ht[(8 * n + frag_col + (e & 1)) * a.ht.token + frag_row + 8 * (e >> 1)] = state[n][e];
+      for (int e = 0; e < 4; e++) {
+        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
+        ht[k * a.ht.token + v] = state[n][e];
+      }
   }
 }

@@ -1,0 +1,65 @@
+//% -- SPDX-License-Identifier: MIT
+//% -- tiles.k.c - tiles of a chunk's tokens in shared memory, and their way in and out.
+//% --
+//% -- In: element, chunk, warps; from the template the constants CHUNK and THREADS.
+//% -- Out: functions of Lua that print a function of C each:
+//% --
+//% --   print_load(name, tile, what)    load_NAME, starts the copy of a chunk's rows
+//% --   print_store(name, tile, what)   store_NAME, writes a chunk's rows from shared memory
+//% --
+//% -- tile = { row = "QK_ROW", columns = "DK", width = dk, padded = "DK_PAD", padded_width = 112,
+//% --          piece = 16 }
+//% --
+//% -- columns: how many channels there are, a constant or the parameter `channels`; padded: how many
+//% -- the tile has, a multiple of 16, the rest zero; piece: the bytes that move at once, which divide
+//% -- every row and stride. Rows lie `row` elements apart, 8 more than they have: so the eight rows
+//% -- that an ldmatrix reads at once are in different banks.
+//% local function inside_of(tile)
+//%   local padded = tile.columns == "channels" or tile.width ~= tile.padded_width
+//%   return padded and "row < rows && column < " .. tile.columns or "row < rows"
+//% end
+//% local function channels_of(tile) return tile.columns == "channels" and ", int channels" or "" end
+//% local function print_pieces(tile)
+//% local pieces, threads = tile.padded_width * 2 // tile.piece, 32 * warps -- pieces of a row
+//% if threads % pieces == 0 and chunk * pieces % threads == 0 and chunk * pieces <= 16 * threads then
+  TILE_UNROLL
+  for (int i = 0; i < CHUNK * PIECES / THREADS; i++) {
+    const int row = tile_tid() / PIECES + i * (THREADS / PIECES);
+    const int column = tile_tid() % PIECES * PIECE;
+//% else
+  for (int at = tile_tid(); at < CHUNK * PIECES; at += THREADS) {
+    const int row = at / PIECES, column = at % PIECES * PIECE;
+//% end
+//% end
+//% function print_load(name, tile, what)
+
+/* $(what), a chunk's rows: starts the copy; rows from `rows` on are zeroed, not read */
+TILE_FN void load_$(name)($(element) *restrict dst, const $(element) *restrict src, i64 stride,
+                   int rows$(channels_of(tile))) {
+  enum { PIECE = $(tile.piece // 2), PIECES = $(tile.padded) / PIECE }; /* $(tile.piece) bytes */
+//% print_pieces(tile)
+    const int inside = $(inside_of(tile));
+//% if tile.piece == 2 then
+    dst[row * $(tile.row) + column] = inside ? src[row * stride + column] : ($(element))0;
+//% else
+    const i64 from = inside ? row * stride + column : 0;
+    cp_async_$(tile.piece)(dst + row * $(tile.row) + column, src + from, inside ? $(tile.piece) : 0);
+//% end
+  }
+}
+//% end
+//% function print_store(name, tile, what)
+
+/* $(what), a chunk's `rows` rows, from shared memory */
+TILE_FN void store_$(name)($(element) *restrict dst, const $(element) *restrict src, i64 stride,
+                   int rows$(channels_of(tile))) {
+  enum { PIECE = $(tile.piece // 2), PIECES = $(tile.padded) / PIECE }; /* $(tile.piece) bytes */
+//% print_pieces(tile)
+//% if tile.piece == 2 then
+    if ($(inside_of(tile))) dst[row * stride + column] = src[row * $(tile.row) + column];
+//% else
+    if ($(inside_of(tile))) copy_$(tile.piece)(dst + row * stride + column, src + row * $(tile.row) + column);
+//% end
+  }
+}
+//% end

@@ -1,0 +1,210 @@
+//% -- SPDX-License-Identifier: MIT
+//% -- tokens.k.c - what a kernel is given, and what the spec's scalars make of each token.
+//% --
+//% -- In: chunk, arrays, inputs, per_head, decay, write, read (gen/emit.h); from the template the
+//% -- constants CHUNK and LANE_TOKENS, the tokens of a chunk that a lane of one warp looks after.
+//% -- Out: functions of Lua that print
+//% --
+//% --   print_table_enum()        constants: the rows of the token table, TABLE its floats
+//% --   print_tokens()            op_args, head_values, gate_values, load_gate, log2_decay,
+//% --                             write_weight, read_weight, token_table
+//% --   print_per_head(), print_gate_pointers()   declarations in the kernel
+//% --   print_load_gates(indent, first)   the gates of a lane's tokens from `first` on
+//% --
+//% -- and token: whether anything varies from token to token, so that there is a token table;
+//% -- constant: the decay is the same for all tokens; table_arguments of a call of token_table.
+//% --
+//% -- With b_i the sum of the log2 decay from the chunk's start through token i, the token table of a
+//% -- chunk holds b_i, 2^b_i and 2^(b_last - b_i), the weights of the roles, and 2^b_last.
+//% token = decay and true or write and true or read -- something varies from token to token
+//% constant = decay and not decay.inputs[1]
+//% local function parameters(code)
+//%   local text = join(code.per_head and "const head_values per_head",
+//%                     code.inputs[1] and "const gate_values gate")
+//%   return text ~= "" and text or "void"
+//% end
+//% function call_code(code, gate)
+//%   return join(code.per_head and "per_head", code.inputs[1] and gate)
+//% end
+//% local table_per_head = write and write.per_head or read and read.per_head or
+//%                        decay and not constant and decay.per_head
+//% local table_parameters = join("float *table", table_per_head and "const head_values per_head",
+//%   inputs[1] and "const gate_values *gate", constant and "float log2_factor", "i64 t", "i64 T")
+//% table_arguments = join(table_per_head and "per_head", inputs[1] and "gate",
+//%                        constant and "log2_factor")
+//% function print_table_enum()
+//% local rows = 0
+//% local function row()
+//%   rows = rows + 1
+//%   return rows == 1 and "0" or rows == 2 and "TABLE_ROW" or rows - 1 .. " * TABLE_ROW"
+//% end
+
+  /* a chunk's token table, in floats */
+  TABLE_ROW = 32 * LANE_TOKENS,
+//% if decay then
+  SUM = $(row()), /* b_i */
+  FROM_START = $(row()), /* 2^b_i */
+  TO_END = $(row()), /* 2^(b_last - b_i)$(write and ", times the write weight" or "") */
+//% end
+//% if write then
+  WRITE = $(row()), /* the weight of k_i v_i' */
+//% end
+//% if read then
+  READ = $(row()), /* the weight of q_i */
+//% end
+//% if decay then
+  WHOLE = $(row()), /* 2^b_last, one number */
+  TABLE = WHOLE + 16,
+//% else
+  TABLE = $(row()),
+//% end
+//% end
+//% function print_tokens()
+
+/* Strides are in elements. Head h of the output reads head h * heads / H of an array. */
+typedef struct op_args {
+  i64 B, T, H;
+//% for _, x in ipairs(arrays) do
+  struct { $(x.type) *at; i64 batch, token, head, heads; } $(x.field); /* $(x.comment) */
+//% end
+} op_args;
+//% if per_head[1] then
+
+/* What the spec's expressions read once a head. */
+typedef struct head_values {
+//% for _, x in ipairs(per_head) do
+  float $(x.field);
+//% end
+} head_values;
+//% end
+//% if inputs[1] then
+
+/* What the spec's expressions read once a token. */
+typedef struct gate_values {
+//% for _, x in ipairs(inputs) do
+  float $(x.field);
+//% end
+} gate_values;
+
+/* of token t; zeros past the sequence's end */
+//% local pointers = {}
+//% for i, x in ipairs(inputs) do
+//%   pointers[i] = "const " .. (x.fp32 and "float" or element) .. " *" .. x.field
+//% end
+TILE_FN gate_values load_gate(const op_args *a, $(join(unpack(pointers))), i64 t) {
+  gate_values gate;
+  const int inside = t < a->T;
+//% for _, x in ipairs(inputs) do
+//% if x.fp32 then
+  gate.$(x.field) = inside ? $(x.field)[t * a->$(x.field).token] : 0.0f;
+//% else
+  gate.$(x.field) = inside ? $(kind)lo_f32((u32)$(x.field)[t * a->$(x.field).token]) : 0.0f;
+//% end
+//% end
+  return gate;
+}
+//% end
+//% if decay then
+
+/* log2 of one token's decay factor, $(decay.text).
+ * A factor below 2^-126 is exactly 0 (2^x flushes), so LOG2_ZERO stands for all of them: sums of it
+ * stay small enough for exact differences. */
+#define LOG2_E 1.4426950408889634f
+#define LOG2_ZERO -160.0f
+TILE_FN float log2_decay($(parameters(decay))) {
+//% for _, s in ipairs(decay.steps) do
+//% at(spec, s.line)
+  const float $(s.name) = $(s.text);
+//% end
+//% at(spec, decay.line)
+  const float x = LOG2_E * $(decay.atom and decay.value or "(" .. decay.value .. ")");
+  return x < LOG2_ZERO ? LOG2_ZERO : x;
+}
+//% end
+//% for _, f in ipairs { { write, "write_weight", "k and v" }, { read, "read_weight", "q" } } do
+//% if f[1] then
+
+/* what the spec multiplies $(f[3]) of a token by */
+TILE_FN float $(f[2])($(parameters(f[1]))) {
+//% for _, s in ipairs(f[1].steps) do
+//% at(spec, s.line)
+  const float $(s.name) = $(s.text);
+//% end
+//% at(spec, f[1].line)
+  return $(f[1].value);
+}
+//% end
+//% end
+//% if token then
+
+/* One warp: the token table of a chunk; t is this lane's first token of LANE_TOKENS. A lane past the
+ * chunk (of 16 tokens) fills the end of each row, which nobody reads. */
+TILE_FN void token_table($(table_parameters)) {
+  const int first = LANE_TOKENS * tile_lane();
+//% if write then
+  float weight[LANE_TOKENS];
+//% end
+//% if decay then
+  float b[LANE_TOKENS], sum = 0.0f;
+//% end
+  TILE_UNROLL
+  for (int e = 0; e < LANE_TOKENS; e++) {
+    const int inside = t + e < T;
+//% if write then
+    weight[e] = inside ? write_weight($(call_code(write, "gate[e]"))) : 0.0f;
+    table[WRITE + first + e] = weight[e];
+//% end
+//% if read then
+    table[READ + first + e] = inside ? read_weight($(call_code(read, "gate[e]"))) : 0.0f;
+//% end
+//% if decay then
+    sum += inside ? $(constant and "log2_factor" or "log2_decay(" .. call_code(decay, "gate[e]") .. ")") : 0.0f;
+    b[e] = sum;
+//% end
+  }
+//% if decay then
+  TILE_UNROLL
+  for (int distance = 1; distance < 32; distance *= 2) {
+    const float below = warp_shuffle_up_f32(sum, distance);
+    if (tile_lane() >= distance) sum += below;
+  }
+  const float below = warp_shuffle_up_f32(sum, 1), before = tile_lane() > 0 ? below : 0.0f;
+  TILE_UNROLL
+  for (int e = 0; e < LANE_TOKENS; e++) b[e] += before;
+  const float last = warp_shuffle_idx_f32(b[LANE_TOKENS - 1], CHUNK / LANE_TOKENS - 1);
+  TILE_UNROLL
+  for (int e = 0; e < LANE_TOKENS; e++) {
+    table[SUM + first + e] = b[e];
+    table[FROM_START + first + e] = tile_exp2(b[e]);
+    table[TO_END + first + e] = tile_exp2(last - b[e])$(write and " * weight[e]" or "");
+  }
+  if (tile_lane() == 0) table[WHOLE] = tile_exp2(last);
+//% end
+}
+//% end
+//% end
+//% function print_per_head()
+//% if per_head[1] then
+  head_values per_head;
+//% for _, x in ipairs(per_head) do
+//% if x.of then
+  per_head.$(x.field) = (float)$(x.of);
+//% else
+  per_head.$(x.field) = a.$(x.field).at[head * a.$(x.field).heads / H * a.$(x.field).head];
+//% end
+//% end
+//% end
+//% end
+//% function print_gate_pointers()
+//% for _, x in ipairs(inputs) do
+  const $(x.fp32 and "float" or element) *$(x.field) = a.$(x.field).at +
+      batch * a.$(x.field).batch + head * a.$(x.field).heads / H * a.$(x.field).head;
+//% end
+//% end
+//% function print_load_gates(indent, first)
+//% if inputs[1] then
+$(indent)TILE_UNROLL
+$(indent)for (int e = 0; e < LANE_TOKENS; e++)
+$(indent)  gate[e] = load_gate(&a, $(each(inputs, "%")), $(first) + e);
+//% end
+//% end
