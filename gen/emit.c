@@ -34,8 +34,8 @@ static const char *axes_text(const char *axes) {
   static const struct {
     const char *axes, *text;
   } names[] = {
-      {"BTHk", "[B,T,H,dk]"}, {"BTHv", "[B,T,H,dv]"},  {"BTH", "[B,T,H]"},
-      {"H", "[H]"},           {"BHkv", "[B,H,dk,dv]"},
+      {"BTHk", "[B,T,H,dk]"},  {"BTHv", "[B,T,H,dv]"}, {"BTH", "[B,T,H]"}, {"H", "[H]"},
+      {"BHkv", "[B,H,dk,dv]"}, {"Hk", "[H,dk]"},       {"Hv", "[H,dv]"},
   };
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (!strcmp(names[i].axes, axes)) return names[i].text;

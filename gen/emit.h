@@ -55,11 +55,15 @@ mkc_status emit_op(const struct variant *v, const struct plan *plan, struct aren
 /* NULL if a kernel can compute this expression for a token and a head, and for a channel where axis
  * is AXIS_DV; else what it cannot ("sum", "a value over channels"). */
 const char *expr_not_emitted(const struct expr *e, enum axis axis);
+/* The same for a kernel that computes a value token by token, with all that the token and the head
+ * have at hand, and reductions over the token's channels. */
+const char *expr_not_emitted_by_token(const struct expr *e, enum axis axis);
 
 /* What a set of expressions reads, and their values as C text. */
 struct expr_code {
   struct leaf_list leaves;
-  bool uses_head, uses_heads;
+  bool uses_head, uses_heads, uses_o;
+  unsigned rows;    /* bit i: reads the reduction row<i> */
   struct buf steps; /* Lua list of the shared nodes: { name = "e4", text = "...", line = 3 }, */
   struct buf value; /* C text of the sum of the expressions */
   bool atom;        /* the value needs no parentheses as an operand */
@@ -74,13 +78,26 @@ struct expr_term {
 };
 
 /* C text in fp32 of the sum or product of n >= 1 terms; numbers, dk and dv are folded in float64.
- * Inputs print as gate.in_NAME, those over dv as in_NAME, params as per_head.param_NAME, o as o.
- * expr_code_finish frees the text. */
+ * Inputs print as gate.in_NAME, params as per_head.param_NAME, those over channels as in_NAME and
+ * param_NAME, o as o. expr_code_finish frees the text. */
 void expr_code(const struct expr_term *terms, int n, enum expr_join join,
                const struct gen_config *config, struct arena *a, struct expr_code *ret);
 void expr_code_finish(struct expr_code *code);
 
-/* key = { text = .., inputs = .., per_head = .., steps = .., value = .., atom = .., line = .. },
+/* Nodes over the channels of a token, one for each of their reductions: row<i> is that of node[i]
+ * (a softmax has two, the maximum and then the sum). */
+enum { ROW_MAX = 8 };
+struct row_names {
+  int n;
+  const struct expr *node[ROW_MAX];
+};
+/* The same for expressions with such nodes; names has them all. */
+void expr_code_row(const struct expr_term *terms, int n, enum expr_join join,
+                   const struct row_names *names, const struct gen_config *config, struct arena *a,
+                   struct expr_code *ret);
+
+/* key = { text = .., inputs = .., channels = .., rows = .., per_head = .., steps = .., value = ..,
+ * atom = .., line = .. },
  * text: the expression as the spec has it, for a comment. */
 void emit_code(struct buf *out, const char *key, const struct expr_code *code, const char *text);
 /* key = { { field = "in_g", fp32 = true }, ... }, the scalars of a token among the leaves */

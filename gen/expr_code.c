@@ -18,6 +18,7 @@
 
 struct printer {
   const struct gen_config *config;
+  const struct row_names *names; /* of reductions; NULL: there are none */
   struct expr_code *code;
   unsigned *uses; /* by node id: how many parents print it */
   bool *done;     /* by node id: its step is printed */
@@ -31,14 +32,18 @@ static int binding(enum op op) {
   case OP_ADD:
   case OP_SUB: return TERM;
   case OP_MUL:
-  case OP_DIV: return PRODUCT;
+  case OP_DIV:
+  case OP_L2NORM:
+  case OP_RMSNORM:
+  case OP_SOFTMAX: return PRODUCT;
   case OP_NEG: return UNARY;
   default: return ATOM;
   }
 }
 
+/* Operands that stand in the text: what a sum runs over is in its reduction. */
 static int arity(const struct expr *e) {
-  return e->arg[1] ? 2 : e->arg[0] ? 1 : 0;
+  return e->arg[1] ? 2 : e->arg[0] && e->op != OP_SUM ? 1 : 0;
 }
 
 static const char *spelling(enum op op) {
@@ -50,27 +55,36 @@ static const char *spelling(enum op op) {
   return text[op];
 }
 
-/* Over channels there are the inputs of a token and o; per-channel params and scalars of a token
- * are not read there yet. */
-static const char *leaf_not_emitted(const struct expr *e, enum axis axis) {
+/* Over channels there are the inputs of a token and o; a kernel that does not go through its values
+ * token by token has no params over channels there, and over dv no scalars of a token. */
+static const char *leaf_not_emitted(const struct expr *e, enum axis axis, bool by_token) {
   if (e->axis != AXIS_NONE && e->axis != axis) return "a value over channels";
   if (e->step) return "a value over steps";
   if (e->op == OP_SYMBOL && e->symbol >= SYM_QK && !(e->symbol == SYM_O && axis == AXIS_DV))
     return "a symbol of another slot";
+  if (by_token) return NULL;
   if (e->op == OP_PARAM && e->axis != AXIS_NONE) return "a param over channels";
   if (e->op == OP_INPUT && axis == AXIS_DV && e->axis == AXIS_NONE) return "a scalar of a token";
   return NULL;
 }
 
-const char *expr_not_emitted(const struct expr *e, enum axis axis) {
+static const char *not_emitted(const struct expr *e, enum axis axis, bool by_token) {
   if (!e) return NULL;
-  if (arity(e) == 0) return leaf_not_emitted(e, axis);
-  if (!spelling(e->op)) return op_name(e->op);
-  for (int i = 0; i < arity(e); i++) {
-    const char *bad = expr_not_emitted(e->arg[i], axis);
+  if (!e->arg[0]) return leaf_not_emitted(e, axis, by_token);
+  if (!spelling(e->op) || (!by_token && !op_is_pointwise(e->op))) return op_name(e->op);
+  for (int i = 0; i < 2; i++) {
+    const char *bad = not_emitted(e->arg[i], axis, by_token);
     if (bad) return bad;
   }
   return NULL;
+}
+
+const char *expr_not_emitted(const struct expr *e, enum axis axis) {
+  return not_emitted(e, axis, false);
+}
+
+const char *expr_not_emitted_by_token(const struct expr *e, enum axis axis) {
+  return not_emitted(e, axis, true);
 }
 
 /* Whether the value is a number once dk and dv are known, and which. */
@@ -101,9 +115,18 @@ static void print_number(struct buf *out, double x) {
 }
 
 static void print_symbol(struct expr_code *code, struct buf *out, enum symbol symbol) {
+  if (symbol == SYM_O) code->uses_o = true;
   if (symbol == SYM_HEAD) code->uses_head = true;
   if (symbol == SYM_HEADS) code->uses_heads = true;
   buf_puts(out, symbol == SYM_O ? "o" : symbol == SYM_HEAD ? "per_head.head" : "per_head.heads");
+}
+
+/* "row2": the reduction `which` (0 or 1) of a node over channels. */
+static void print_row(struct printer *p, struct buf *out, const struct expr *e, int which) {
+  int i = 0;
+  while (p->names->node[i] != e) i++;
+  p->code->rows |= 1u << (i + which);
+  buf_printf(out, "row%d", i + which);
 }
 
 static void print_leaf(struct printer *p, struct buf *out, const struct expr *e) {
@@ -112,9 +135,10 @@ static void print_leaf(struct printer *p, struct buf *out, const struct expr *e)
     return;
   }
   leaf_list_add(&p->code->leaves, e->leaf);
-  const char *prefix = e->leaf->param               ? "per_head.param_"
-                       : e->leaf->axis == AXIS_NONE ? "gate.in_"
-                                                    : "in_";
+  const bool scalar = e->leaf->axis == AXIS_NONE;
+  const char *prefix = e->leaf->param ? scalar ? "per_head.param_" : "param_"
+                       : scalar       ? "gate.in_"
+                                      : "in_";
   buf_puts(out, prefix);
   buf_puts(out, e->leaf->name);
 }
@@ -152,6 +176,9 @@ static int needed(enum op op, int operand) {
   case OP_MUL: return operand == 0 ? PRODUCT : UNARY;
   case OP_DIV: return operand == 0 ? PRODUCT : UNARY;
   case OP_NEG: return ATOM;
+  case OP_L2NORM:
+  case OP_RMSNORM: return PRODUCT;
+  case OP_SOFTMAX: return TERM;
   default: return 0;
   }
 }
@@ -162,7 +189,7 @@ static void print_node(struct printer *p, struct buf *out, const struct expr *e)
     print_number(out, x);
     return;
   }
-  if (arity(e) == 0) {
+  if (!e->arg[0]) {
     print_leaf(p, out, e);
     return;
   }
@@ -172,7 +199,10 @@ static void print_node(struct printer *p, struct buf *out, const struct expr *e)
       continue;
     }
     const int operand = *++s - '1';
-    print_operand(p, out, e->arg[operand], needed(e->op, operand));
+    if (*s == 'r' || *s == 's')
+      print_row(p, out, e, *s - 'r');
+    else
+      print_operand(p, out, e->arg[operand], needed(e->op, operand));
   }
 }
 
@@ -203,18 +233,24 @@ static void print_terms(struct printer *p, const struct expr_term *terms, int n,
   }
 }
 
-void expr_code(const struct expr_term *terms, int n, enum expr_join join,
-               const struct gen_config *config, struct arena *a, struct expr_code *ret) {
+void expr_code_row(const struct expr_term *terms, int n, enum expr_join join,
+                   const struct row_names *names, const struct gen_config *config, struct arena *a,
+                   struct expr_code *ret) {
   unsigned top = 0;
   for (int i = 0; i < n; i++) top = terms[i].e->id > top ? terms[i].e->id : top;
   *ret = (struct expr_code){.line = 0};
-  struct printer p = {config, ret, arena_array(a, unsigned, top + 1),
+  struct printer p = {config, names, ret, arena_array(a, unsigned, top + 1),
                       arena_array(a, bool, top + 1)};
   for (int i = 0; i < n; i++) count_uses(&p, terms[i].e);
   for (int i = 0; i < n; i++) print_steps(&p, terms[i].e);
   for (int i = 0; i < n && !ret->line; i++) ret->line = terms[i].e->line;
   print_terms(&p, terms, n, join);
   ret->atom = n == 1 && !terms[0].inverse && operand_binding(&p, terms[0].e) == ATOM;
+}
+
+void expr_code(const struct expr_term *terms, int n, enum expr_join join,
+               const struct gen_config *config, struct arena *a, struct expr_code *ret) {
+  expr_code_row(terms, n, join, NULL, config, a, ret);
 }
 
 void expr_code_finish(struct expr_code *code) {
@@ -233,9 +269,26 @@ void emit_inputs(struct buf *out, const char *key, const struct leaf_list *leave
   buf_puts(out, "},\n");
 }
 
+/* What has a value for each channel: o, inputs and params over channels, then the reductions. */
+static void emit_channels(struct buf *out, const struct expr_code *code) {
+  buf_puts(out, "channels = { ");
+  if (code->uses_o) buf_puts(out, "{ field = \"o\" }, ");
+  for (int i = 0; i < code->leaves.n; i++) {
+    const struct leaf *leaf = code->leaves.at[i];
+    if (leaf->axis == AXIS_NONE) continue;
+    buf_printf(out, "{ field = \"%s_%s\", param = %s }, ", leaf->param ? "param" : "in", leaf->name,
+               leaf->param ? "true" : "false");
+  }
+  buf_puts(out, "},\nrows = { ");
+  for (int i = 0; i < ROW_MAX; i++)
+    if (code->rows >> i & 1) buf_printf(out, "{ field = \"row%d\" }, ", i);
+  buf_puts(out, "},\n");
+}
+
 static bool reads_per_head(const struct expr_code *code) {
   bool reads = code->uses_head || code->uses_heads;
-  for (int i = 0; i < code->leaves.n; i++) reads |= code->leaves.at[i]->param;
+  for (int i = 0; i < code->leaves.n; i++)
+    reads |= code->leaves.at[i]->param && code->leaves.at[i]->axis == AXIS_NONE;
   return reads;
 }
 
@@ -243,6 +296,7 @@ void emit_code(struct buf *out, const char *key, const struct expr_code *code, c
   buf_printf(out, "%s = {\n", key);
   emit_string(out, "text", text);
   emit_inputs(out, "inputs", &code->leaves);
+  emit_channels(out, code);
   buf_printf(out, "per_head = %s,\n", reads_per_head(code) ? "true" : "false");
   buf_printf(out, "steps = { %s},\n", buf_text(&code->steps));
   emit_string(out, "value", buf_text(&code->value));

@@ -3,8 +3,9 @@
  *
  * The name is what a spec writes and what messages print. The spelling is the C text of the
  * operation inside a kernel, with $1 and $2 for its operands; functions named tile_* are in the
- * tile vocabulary (templates/tile_cuda.h). NULL: runs over the channels of a token, or has no
- * value inside a kernel, and no schedule computes it yet.
+ * tile vocabulary (templates/tile_cuda.h). Those over the channels of a token are spelled with $r
+ * and $s, the first and the second of their reductions (row_code.h). NULL: has no value inside a
+ * kernel, or no schedule computes it yet.
  *
  * Adding one: a line here, its bounds in expr_bounds.c, its value in op_value.c.
  */
@@ -37,8 +38,8 @@ OP(ELU, "elu", 1, "tile_elu($1)")
 OP(SIN, "sin", 1, "tile_sin($1)")
 OP(COS, "cos", 1, "tile_cos($1)")
 /* over the channels of one token */
-OP(SUM, "sum", 1, NULL)
-OP(L2NORM, "l2norm", 1, NULL)
-OP(RMSNORM, "rmsnorm", 1, NULL)
-OP(SOFTMAX, "softmax", 1, NULL)
+OP(SUM, "sum", 1, "$r")
+OP(L2NORM, "l2norm", 1, "$1 * $r")
+OP(RMSNORM, "rmsnorm", 1, "$1 * $r")
+OP(SOFTMAX, "softmax", 1, "tile_exp($1 - $r) * $s")
 OP(CONCAT, "concat", 2, NULL)

@@ -8,6 +8,7 @@
 #include "schedule_scan.h"
 
 #include "expr.h"
+#include "row_code.h"
 
 enum { MIN_CHANNELS = 16, MAX_CHANNELS = 256, MAX_REGISTERS = 255 };
 
@@ -59,54 +60,28 @@ static const char *lacks_in_transition(const struct branch *b) {
 
 /* ---- roles ---- */
 
-static const struct expr minus_one = {.op = OP_CONST, .width = 1, .lo = -1, .hi = -1, .value = -1};
-
-static bool add_term(struct scan_role *r, const struct expr *e, bool inverse) {
-  if (r->nterms == SCAN_MAX_TERMS) return false;
-  r->terms[r->nterms++] = (struct expr_term){e, inverse};
-  return true;
+static const char *split(const char *slot, const struct expr *e, enum axis axis, struct arena *a,
+                         struct role *ret) {
+  const char *what = role_split(e, axis, ret);
+  if (!what && ret->leaf->fp32) what = "an input that has another use";
+  return what ? arena_printf(a, "slot %s: %s", slot, what) : NULL;
 }
 
-bool scan_role_split(const struct expr *e, enum axis axis, struct scan_role *ret) {
-  *ret = (struct scan_role){0};
-  while (e->op != OP_INPUT) {
-    const struct expr *x = e->arg[0], *y = e->arg[1];
-    bool taken = false;
-    if (e->op == OP_NEG)
-      taken = add_term(ret, &minus_one, false);
-    else if (e->op == OP_MUL && !x->axis)
-      taken = add_term(ret, x, false);
-    else if ((e->op == OP_MUL || e->op == OP_DIV) && !y->axis)
-      taken = add_term(ret, y, e->op == OP_DIV);
-    if (!taken) return false;
-    e = e->op == OP_MUL && !x->axis ? y : x;
-  }
-  ret->leaf = e->leaf;
-  return e->axis == axis && !e->step;
+/* q and k are computed in place, from one input. */
+static const char *split_key(const char *slot, const struct expr *e, struct arena *a,
+                             struct role *ret) {
+  struct leaf_list inputs = {.n = 0};
+  const char *what = split(slot, e, AXIS_DK, a, ret);
+  leaf_list_add_inputs(&inputs, e, AXIS_DK);
+  if (!what && inputs.n > 1) return arena_printf(a, "slot %s: two inputs over channels", slot);
+  return what;
 }
 
-static const char *lacks_in_role(const char *slot, const struct expr *e, enum axis axis,
-                                 struct arena *a) {
-  struct scan_role role;
-  if (!scan_role_split(e, axis, &role))
-    return arena_printf(a, "slot %s: an expression over channels (it takes scalars times an input)",
-                        slot);
-  for (int i = 0; i < role.nterms; i++) {
-    const char *bad = expr_not_emitted(role.terms[i].e, AXIS_NONE);
-    if (bad) return arena_printf(a, "slot %s: %s", slot, bad);
-  }
-  return NULL;
-}
-
-static const char *lacks_in_roles(const struct branch *b, struct arena *a) {
-  const char *what = lacks_in_role("q", b->q, AXIS_DK, a);
-  if (!what) what = lacks_in_role("k", b->k, AXIS_DK, a);
-  if (!what) what = lacks_in_role("v", b->v, AXIS_DV, a);
-  if (what) return what;
-  struct scan_role q, k;
-  scan_role_split(b->q, AXIS_DK, &q);
-  scan_role_split(b->k, AXIS_DK, &k);
-  return q.leaf == k.leaf ? "slots q and k: one input for both" : NULL;
+const char *scan_roles_split(const struct branch *b, struct arena *a, struct scan_roles *ret) {
+  const char *what = split_key("q", b->q, a, &ret->q);
+  if (!what) what = split_key("k", b->k, a, &ret->k);
+  if (!what) what = split("v", b->v, AXIS_DV, a, &ret->v);
+  return what;
 }
 
 static const char *lacks_in_expressions(const struct branch *b, struct arena *a) {
@@ -121,35 +96,35 @@ static const char *lacks_in_expressions(const struct branch *b, struct arena *a)
   return NULL;
 }
 
-/* ---- output ---- */
+/* ---- output and the tiles over dv ---- */
 
-struct tile_list {
-  const struct leaf *value; /* the input of v, which is in shared memory anyway */
-  struct leaf_list *leaves;
-};
-
-static void add_tile(void *data, const struct leaf *leaf) {
-  struct tile_list *tiles = data;
-  if (!leaf->param && leaf != tiles->value) leaf_list_add(tiles->leaves, leaf);
+bool scan_output_by_row(const struct variant *v) {
+  return v->output && expr_not_emitted(v->output, AXIS_DV) != NULL;
 }
 
-void scan_output_tiles(const struct variant *v, struct leaf_list *ret) {
-  struct scan_role role;
+static void add_but(struct leaf_list *list, const struct expr *e, const struct leaf *but) {
+  struct leaf_list inputs = {.n = 0};
+  leaf_list_add_inputs(&inputs, e, AXIS_DV);
+  for (int i = 0; i < inputs.n; i++)
+    if (inputs.at[i] != but) leaf_list_add(list, inputs.at[i]);
+}
+
+void scan_tiles(const struct variant *v, const struct scan_roles *roles, struct leaf_list *ret) {
+  const struct role *value = &roles->v;
   *ret = (struct leaf_list){.n = 0};
-  if (!v->output || !scan_role_split(v->branches[0].v, AXIS_DV, &role)) return;
-  struct tile_list tiles = {role.leaf, ret};
-  expr_each_leaf(v->output, add_tile, &tiles);
+  if (value->row) add_but(ret, value->row, value->leaf);
+  if (v->output) add_but(ret, v->output, value->row ? NULL : value->leaf);
 }
 
-static const char *lacks_in_output(const struct variant *v, struct arena *a) {
-  const char *bad = expr_not_emitted(v->output, AXIS_DV);
+static const char *lacks_in_output(const struct variant *v, const struct scan_roles *roles,
+                                   struct arena *a) {
+  const char *bad = v->output ? row_code_lacks(v->output, AXIS_DV) : NULL;
   if (bad) return arena_printf(a, "slot output: %s", bad);
-  const struct branch *b = &v->branches[0];
   struct leaf_list tiles;
-  scan_output_tiles(v, &tiles);
+  scan_tiles(v, roles, &tiles);
   for (int i = 0; i < tiles.n; i++)
-    if (tiles.at[i]->fp32 || tiles.at[i] == b->q->leaf || tiles.at[i] == b->k->leaf)
-      return arena_printf(a, "slot output: input %s, which has another use", tiles.at[i]->name);
+    if (tiles.at[i]->fp32)
+      return arena_printf(a, "input %s over dv, which has another use", tiles.at[i]->name);
   return NULL;
 }
 
@@ -157,6 +132,7 @@ static const char *lacks(const struct variant *v, const struct gen_config *confi
                          struct arena *a) {
   const struct branch *b = &v->branches[0];
   const char *what = NULL;
+  struct scan_roles roles;
   if (v->nbranches > 1) return "slot branches";
   if (v->steps) return "slot steps";
   if (v->normaliser) return "slot normaliser";
@@ -164,9 +140,9 @@ static const char *lacks(const struct variant *v, const struct gen_config *confi
   if (b->read_before) return "slot read: \"before\"";
   if (!what) what = lacks_in_mask(b);
   if (!what) what = lacks_in_transition(b);
-  if (!what) what = lacks_in_roles(b, a);
+  if (!what) what = scan_roles_split(b, a, &roles);
   if (!what) what = lacks_in_expressions(b, a);
-  if (!what) what = lacks_in_output(v, a);
+  if (!what) what = lacks_in_output(v, &roles, a);
   if (!what) what = lacks_in_config(config, a);
   return what;
 }
@@ -179,33 +155,30 @@ static int round_up(int n, int multiple) {
 
 /* Floats of a chunk's token table: b_i, 2^b_i, 2^(b_last - b_i) and, alone, 2^b_last where there is
  * a decay; a write and a read weight where the roles have them. Mirrors TABLE of the template. */
-static int table_floats(const struct branch *b, int chunk) {
+static int table_floats(const struct branch *b, const struct scan_roles *r, int chunk) {
   const int row = chunk < 32 ? 32 : chunk;
-  struct scan_role q, k, v;
-  scan_role_split(b->q, AXIS_DK, &q);
-  scan_role_split(b->k, AXIS_DK, &k);
-  scan_role_split(b->v, AXIS_DV, &v);
-  return (b->decay != DECAY_NONE ? 3 * row + 16 : 0) + (k.nterms + v.nterms > 0 ? row : 0) +
-         (q.nterms > 0 ? row : 0);
+  return (b->decay != DECAY_NONE ? 3 * row + 16 : 0) + (r->k.nterms + r->v.nterms > 0 ? row : 0) +
+         (r->q.nterms > 0 ? row : 0);
 }
 
 /* Mirrors SMEM_BYTES of the template; the CPU device refuses a launch with less. */
-static int smem_bytes(const struct plan *p, const struct variant *v) {
+static int smem_bytes(const struct plan *p, const struct variant *v,
+                      const struct scan_roles *roles) {
   enum { PAD = 8 }; /* elements a row */
   const int chunk = p->config.chunk;
   struct leaf_list tiles;
-  scan_output_tiles(v, &tiles);
+  scan_tiles(v, roles, &tiles);
   const int qk_tile = chunk * (round_up(p->config.dk, 16) + PAD);
   const int v_tile = chunk * (p->dv_tile + PAD);
   const int stage = 2 * qk_tile + (1 + tiles.n) * v_tile;
-  const int tables = 2 * table_floats(&v->branches[0], chunk);
+  const int tables = 2 * table_floats(&v->branches[0], roles, chunk);
   return 2 * (p->stages * stage + chunk * (chunk + PAD) + v_tile) + 4 * tables;
 }
 
 /* Registers a thread wants: the accumulators of the state and of a chunk's output, fragments,
  * addresses. Fitted to what ptxas takes. */
 static int registers_wanted(const struct gen_config *c) {
-  return round_up(c->dk, 16) / 2 + c->chunk / 2 + 98;
+  return round_up(c->dk, 16) / 2 + c->chunk / 2 + (c->chunk == 16 ? 86 : 98);
 }
 
 /* Registers a thread has when so many warps share an SM. Each quarter of an SM has its own, given
@@ -227,12 +200,24 @@ static double larger(double x, double y) {
   return x > y ? x : y;
 }
 
+/* Blocks of P, 16 rows by 32 columns, that the warp with the most of them computes. */
+static int p_units(int chunk, int warps) {
+  const int rows = chunk / 16, units = rows * ((rows + 1) / 2);
+  int most = 0;
+  for (int warp = 0; warp < warps; warp++) {
+    int n = 0;
+    for (int unit = warp; unit < units; unit += warps) n += 2 * (unit / rows) <= unit % rows;
+    if (n > most) most = n;
+  }
+  return most;
+}
+
 /* Microseconds that an SM takes to move each of its blocks one chunk on, fitted to an H100 (docs/
- * PERFORMANCE.md): a part that no other warp hides, and a part for each warp that shares the SM. */
+ * PERFORMANCE.md): what no other warp hides, P, and a part for each warp that shares the SM. */
 static double chunk_us(const struct plan *p) {
-  const double warps = p->blocks_an_sm * p->threads / 32;
-  const double split = p->blocks_a_head > 1 ? 0.25 : 0; /* P is computed once more */
-  return 1.1 + split + warps * (0.08 + 0.0014 * p->config.dk);
+  const double warps = p->blocks_an_sm * p->threads / 32, size = p->config.chunk / 64.0;
+  return 0.45 + 0.37 * p_units(p->config.chunk, p->threads / 32) +
+         warps * size * (0.165 + 0.0011 * p->config.dk);
 }
 
 /* Bytes, FLOPs, and a time from three bounds: memory, tensor cores, the latency of a chunk. */
@@ -253,9 +238,9 @@ static void predict(struct plan *p, double other_bytes) {
 }
 
 /* What is read beside q, k and v for a token of one head. */
-static double other_bytes(const struct variant *v, int dv) {
+static double other_bytes(const struct variant *v, const struct scan_roles *roles, int dv) {
   struct leaf_list tiles;
-  scan_output_tiles(v, &tiles);
+  scan_tiles(v, roles, &tiles);
   double bytes = 2.0 * dv * tiles.n;
   for (int i = 0; i < v->nleaves; i++)
     if (!v->leaves[i]->param && v->leaves[i]->axis == AXIS_NONE)
@@ -263,12 +248,18 @@ static double other_bytes(const struct variant *v, int dv) {
   return bytes;
 }
 
+/* Sums over dv want all of it in one block. */
+static bool reduces_over_dv(const struct variant *v, const struct scan_roles *roles) {
+  return row_code_reduces(roles->v.row) || (scan_output_by_row(v) && row_code_reduces(v->output));
+}
+
 /* One candidate; with a reason where it cannot run. */
-static void fill_plan(struct plan *p, const struct variant *v, double others, struct arena *a) {
+static void fill_plan(struct plan *p, const struct variant *v, const struct scan_roles *roles,
+                      struct arena *a) {
   const int wanted = registers_wanted(&p->config);
   p->threads = p->dv_tile / 16 * 32;
   p->blocks_a_head = (p->config.dv + p->dv_tile - 1) / p->dv_tile;
-  p->smem_bytes = smem_bytes(p, v);
+  p->smem_bytes = smem_bytes(p, v, roles);
   p->blocks_an_sm = resident_blocks(p);
   if (p->smem_bytes > p->target->smem_block)
     p->reason = arena_printf(a, "wants %d bytes of shared memory; a block has %d", p->smem_bytes,
@@ -276,8 +267,10 @@ static void fill_plan(struct plan *p, const struct variant *v, double others, st
   else if (wanted > registers_given(p->target, p->threads / 32))
     p->reason = arena_printf(a, "wants %d registers a thread; %d threads have %d", wanted,
                              p->threads, registers_given(p->target, p->threads / 32));
+  else if (p->blocks_a_head > 1 && reduces_over_dv(v, roles))
+    p->reason = "the spec sums over dv, of which a block has a part";
   else
-    predict(p, others);
+    predict(p, other_bytes(v, roles, p->config.dv));
 }
 
 /* Tiles of dv: all of it, half, a quarter, ... in multiples of 16. Returns how many. */
@@ -292,8 +285,9 @@ static int dv_tiles(int dv, int ret[5]) {
 
 static int candidates(const struct variant *v, const struct gen_config *config,
                       const struct target *target, struct plan *ret, struct arena *a) {
-  const double others = other_bytes(v, config->dv);
+  struct scan_roles roles;
   int tiles[5], n = 0;
+  scan_roles_split(&v->branches[0], a, &roles);
   const int ntiles = dv_tiles(config->dv, tiles);
   for (int c = 0; c < NCHUNKS; c++) {
     if (config->chunk && config->chunk != chunks[c]) continue;
@@ -304,7 +298,7 @@ static int candidates(const struct variant *v, const struct gen_config *config,
         p->config.chunk = chunks[c];
         p->dv_tile = tiles[t];
         p->stages = stages;
-        fill_plan(p, v, others, a);
+        fill_plan(p, v, &roles, a);
       }
   }
   return n;

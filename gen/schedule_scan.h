@@ -4,26 +4,21 @@
 #ifndef MKC_SCHEDULE_SCAN_H
 #define MKC_SCHEDULE_SCAN_H
 
-#include "emit.h"
+#include "role.h"
 
-enum { SCAN_MAX_TERMS = 16 };
-
-/* A role as the kernel serves it: scalars of a token times an input over channels. The scalars of k
- * and v become one write weight, those of q a read weight:
- *
- *   v = dt * input { "x", dv }     ->     x, { dt }
- */
-struct scan_role {
-  const struct leaf *leaf; /* over dk or dv */
-  int nterms;
-  struct expr_term terms[SCAN_MAX_TERMS];
+/* The roles of a variant that the scan serves. */
+struct scan_roles {
+  struct role q, k, v;
 };
+/* NULL, or what the scan lacks. */
+const char *scan_roles_split(const struct branch *b, struct arena *a, struct scan_roles *ret);
 
-/* False: e is no such product. */
-bool scan_role_split(const struct expr *e, enum axis axis, struct scan_role *ret);
+/* The inputs over dv that have a tile of their own beside V: those that output reads and, where v
+ * is an expression over channels, those of v but the first, which is computed in place. */
+void scan_tiles(const struct variant *v, const struct scan_roles *roles, struct leaf_list *ret);
 
-/* The inputs over dv that output reads, but that of v: each is a tile of its own beside V. */
-void scan_output_tiles(const struct variant *v, struct leaf_list *ret);
+/* Whether output is computed row by row, not channel by channel in registers. */
+bool scan_output_by_row(const struct variant *v);
 
 void schedule_scan_slots(struct emission *e); /* schedule_scan_slots.c */
 

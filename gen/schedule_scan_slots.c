@@ -2,6 +2,7 @@
  * schedule_scan_slots.c - what templates/scan.k.c is rendered with: its arrays, the decay and the
  * scale as C text, and what they read once a head.
  */
+#include "row_code.h"
 #include "schedule_scan.h"
 
 #include <stdio.h>
@@ -68,34 +69,36 @@ static void emit_decay(struct emission *e, const struct branch *b, struct expr_c
 }
 
 /* What k and v are multiplied by, as one weight of the write k v'. */
-static void emit_write(struct emission *e, const struct scan_role *k, const struct scan_role *v,
+static void emit_write(struct emission *e, const struct role *k, const struct role *v,
                        struct expr_code *ret) {
-  struct expr_term terms[2 * SCAN_MAX_TERMS];
+  struct expr_term terms[2 * ROLE_MAX_TERMS];
   int n = 0;
   for (int i = 0; i < k->nterms; i++) terms[n++] = k->terms[i];
   for (int i = 0; i < v->nterms; i++) terms[n++] = v->terms[i];
   emit_terms(e, "write", terms, n, JOIN_PRODUCT, "", ret);
 }
 
-/* The tiles beside V, as entries of a list. */
-static void emit_tiles(struct buf *out, const struct leaf_list *tiles) {
-  for (int i = 0; i < tiles->n; i++)
-    buf_printf(out, "{ field = \"in_%s\", tile = \"sIn_%s\" }, ", tiles->at[i]->name,
-               tiles->at[i]->name);
+/* An expression computed row by row, or `key = false` where e is NULL. */
+static void emit_row_of(struct emission *e, const char *key, const struct expr *row,
+                        struct row_code *ret) {
+  *ret = (struct row_code){.names.n = 0};
+  if (!row) {
+    buf_printf(&e->slots, "%s = false,\n", key);
+    return;
+  }
+  row_code(row, &e->plan->config, e->arena, ret);
+  emit_row(&e->slots, key, ret);
 }
 
-/* The output's expression, and where its inputs over dv are: v's tile, or a tile of their own. */
-static void emit_output_value(struct emission *e, const struct leaf *value,
-                              const struct leaf_list *tiles, struct expr_code *ret) {
-  const struct expr_term term = {e->v->output, false};
-  emit_terms(e, "output", &term, term.e ? 1 : 0, JOIN_SUM, "", ret);
-  buf_puts(&e->slots, "elements = { ");
-  for (int i = 0; i < ret->leaves.n; i++)
-    if (ret->leaves.at[i] == value)
-      buf_printf(&e->slots, "{ field = \"in_%s\", tile = \"sV\" }, ", value->name);
-  emit_tiles(&e->slots, tiles);
-  buf_puts(&e->slots, "},\ntiles = { ");
-  emit_tiles(&e->slots, tiles);
+/* The inputs over dv that have a tile of their own; one that v is made of comes from v's array. */
+static void emit_tiles(struct emission *e, const struct leaf_list *tiles,
+                       const struct leaf *value) {
+  buf_puts(&e->slots, "tiles = { ");
+  for (int i = 0; i < tiles->n; i++) {
+    const char *name = tiles->at[i]->name;
+    buf_printf(&e->slots, "{ field = \"in_%s\", tile = \"sIn_%s\", array = \"", name, name);
+    buf_printf(&e->slots, tiles->at[i] == value ? "v\" }, " : "in_%s\" }, ", name);
+  }
   buf_puts(&e->slots, "},\n");
 }
 
@@ -112,25 +115,58 @@ static void emit_per_head(struct emission *e, const struct leaf_list *leaves, bo
   if (head) buf_puts(&e->slots, "{ field = \"head\", of = \"head\" }, ");
   if (heads) buf_puts(&e->slots, "{ field = \"heads\", of = \"a.H\" }, ");
   for (int i = 0; i < leaves->n; i++)
-    if (leaves->at[i]->param)
+    if (leaves->at[i]->param && leaves->at[i]->axis == AXIS_NONE)
       buf_printf(&e->slots, "{ field = \"param_%s\" }, ", leaves->at[i]->name);
+  buf_puts(&e->slots, "},\n");
+}
+
+/* Params that have a value for each channel. */
+static void emit_channel_params(struct emission *e, const struct leaf_list *leaves) {
+  buf_puts(&e->slots, "channel_params = { ");
+  for (int i = 0; i < leaves->n; i++)
+    if (leaves->at[i]->param && leaves->at[i]->axis != AXIS_NONE)
+      buf_printf(&e->slots, "{ field = \"param_%s\", over = \"%s\" }, ", leaves->at[i]->name,
+                 leaves->at[i]->axis == AXIS_DK ? "dk" : "dv");
   buf_puts(&e->slots, "},\n");
 }
 
 /* ---- arrays ---- */
 
-static void emit_role(struct emission *e, const char *role, const char *name, enum axis axis) {
+static void emit_channels_of(struct emission *e, const char *field, const char *name,
+                             enum axis axis) {
   const struct gen_config *c = &e->plan->config;
   const char *axes = axis == AXIS_DK ? "BTHk" : "BTHv";
-  emit_array(e, role, emit_array_of(name, axes, c->dtype, align_of_axis(c, axis)));
+  emit_array(e, field, emit_array_of(name, axes, c->dtype, align_of_axis(c, axis)));
+}
+
+/* What the row program of a role calls its input, and the array that it comes from:
+ * q_field = "in_C", q_array = "q". */
+static void emit_role(struct emission *e, const char *slot, const struct role *role,
+                      const char *array) {
+  buf_printf(&e->slots, "%s_field = \"in_%s\", %s_array = \"%s\",\n", slot, role->leaf->name, slot,
+             array);
+}
+
+/* q and k may be made of one input. */
+static void emit_roles(struct emission *e, const struct scan_roles *roles) {
+  const bool shared = roles->q.leaf == roles->k.leaf;
+  emit_role(e, "q", &roles->q, "q");
+  emit_role(e, "k", &roles->k, shared ? "q" : "k");
+  emit_role(e, "v", &roles->v, "v");
+  emit_channels_of(e, "q", roles->q.leaf->name, AXIS_DK);
+  if (!shared) emit_channels_of(e, "k", roles->k.leaf->name, AXIS_DK);
+  emit_channels_of(e, "v", roles->v.leaf->name, AXIS_DV);
 }
 
 static void emit_leaf(struct emission *e, const struct leaf *leaf) {
   const mkc_dtype dtype = leaf->fp32 ? MKC_F32 : e->plan->config.dtype;
+  const char *axes = !leaf->param            ? "BTH"
+                     : leaf->axis == AXIS_DK ? "Hk"
+                     : leaf->axis == AXIS_DV ? "Hv"
+                                             : "H";
   char field[64];
   snprintf(field, sizeof field, "%s_%s", leaf->param ? "param" : "in", leaf->name);
-  emit_array(e, field,
-             emit_array_of(leaf->name, leaf->param ? "H" : "BTH", dtype, leaf->fp32 ? 4 : 2));
+  emit_array(e, field, emit_array_of(leaf->name, axes, dtype, leaf->fp32 ? 4 : 2));
 }
 
 static void emit_output(struct emission *e, const char *name, const char *axes, mkc_dtype dtype,
@@ -141,15 +177,16 @@ static void emit_output(struct emission *e, const char *name, const char *axes, 
   emit_array(e, name, x);
 }
 
-/* The scalars of a token and the params that the expressions read, then the tiles of the output. */
+/* The scalars of a token and the params that the expressions read, then the tiles over dv. */
 static void emit_leaves(struct emission *e, const struct leaf_list *leaves,
-                        const struct leaf_list *tiles) {
+                        const struct leaf_list *tiles, const struct leaf *value) {
   char field[64];
   for (int i = 0; i < leaves->n; i++)
-    if (leaves->at[i]->axis == AXIS_NONE) emit_leaf(e, leaves->at[i]);
+    if (leaves->at[i]->axis == AXIS_NONE || leaves->at[i]->param) emit_leaf(e, leaves->at[i]);
   for (int i = 0; i < tiles->n; i++) {
+    if (tiles->at[i] == value) continue;
     snprintf(field, sizeof field, "in_%s", tiles->at[i]->name);
-    emit_role(e, field, tiles->at[i]->name, AXIS_DV);
+    emit_channels_of(e, field, tiles->at[i]->name, AXIS_DV);
   }
 }
 
@@ -161,22 +198,42 @@ static void emit_states_and_output(struct emission *e) {
   emit_output(e, "ht", "BHkv", MKC_F32, 4, 1);
 }
 
-/* decay, write, read: of a token; scale: of a head; output: of a channel. */
-enum { CODE_DECAY, CODE_WRITE, CODE_READ, CODE_SCALE, CODE_OUTPUT, CODES };
+/* What all the code of a kernel reads. */
+struct reads {
+  struct leaf_list leaves;
+  bool head, heads;
+};
 
-static void emit_leaves_of(struct emission *e, struct expr_code codes[CODES],
-                           const struct leaf_list *tiles) {
-  struct leaf_list leaves = {0};
-  bool head = false, heads = false;
-  for (int i = 0; i < CODES; i++) {
-    for (int j = 0; j < codes[i].leaves.n; j++) leaf_list_add(&leaves, codes[i].leaves.at[j]);
-    head |= codes[i].uses_head;
-    heads |= codes[i].uses_heads;
-    expr_code_finish(&codes[i]);
-  }
-  emit_inputs(&e->slots, "inputs", &leaves);
-  emit_per_head(e, &leaves, head, heads);
-  emit_leaves(e, &leaves, tiles);
+static void add_reads(void *data, const struct expr_code *code) {
+  struct reads *reads = data;
+  for (int i = 0; i < code->leaves.n; i++) leaf_list_add(&reads->leaves, code->leaves.at[i]);
+  reads->head |= code->uses_head;
+  reads->heads |= code->uses_heads;
+}
+
+/* decay, write, read: of a token; scale: of a head; output: of a channel, in registers. */
+enum { CODE_DECAY, CODE_WRITE, CODE_READ, CODE_SCALE, CODE_OUTPUT, CODES };
+/* of a token's channels, in shared memory */
+enum { ROW_Q, ROW_K, ROW_V, ROW_O, ROWS };
+
+static void emit_expressions(struct emission *e, const struct scan_roles *roles,
+                             struct reads *ret) {
+  const struct branch *b = &e->v->branches[0];
+  const bool by_row = scan_output_by_row(e->v);
+  const struct expr_term output = {e->v->output, false};
+  struct expr_code codes[CODES];
+  struct row_code rows[ROWS];
+  emit_decay(e, b, &codes[CODE_DECAY]);
+  emit_write(e, &roles->k, &roles->v, &codes[CODE_WRITE]);
+  emit_terms(e, "read", roles->q.terms, roles->q.nterms, JOIN_PRODUCT, "", &codes[CODE_READ]);
+  emit_scale(e, b->scale, &codes[CODE_SCALE]);
+  emit_terms(e, "output", &output, output.e && !by_row ? 1 : 0, JOIN_SUM, "", &codes[CODE_OUTPUT]);
+  emit_row_of(e, "row_q", roles->q.row, &rows[ROW_Q]);
+  emit_row_of(e, "row_k", roles->k.row, &rows[ROW_K]);
+  emit_row_of(e, "row_v", roles->v.row, &rows[ROW_V]);
+  emit_row_of(e, "row_o", by_row ? output.e : NULL, &rows[ROW_O]);
+  for (int i = 0; i < CODES; i++) add_reads(ret, &codes[i]), expr_code_finish(&codes[i]);
+  for (int i = 0; i < ROWS; i++) row_code_each(&rows[i], add_reads, ret), row_code_finish(&rows[i]);
 }
 
 static void emit_tile_sizes(struct emission *e) {
@@ -188,23 +245,18 @@ static void emit_tile_sizes(struct emission *e) {
 }
 
 void schedule_scan_slots(struct emission *e) {
-  const struct branch *b = &e->v->branches[0];
-  struct scan_role q, k, v;
-  scan_role_split(b->q, AXIS_DK, &q);
-  scan_role_split(b->k, AXIS_DK, &k);
-  scan_role_split(b->v, AXIS_DV, &v);
+  struct scan_roles roles;
   struct leaf_list tiles;
-  scan_output_tiles(e->v, &tiles);
-  struct expr_code codes[CODES];
+  struct reads reads = {.head = false};
+  scan_roles_split(&e->v->branches[0], e->arena, &roles);
+  scan_tiles(e->v, &roles, &tiles);
   emit_tile_sizes(e);
-  emit_decay(e, b, &codes[CODE_DECAY]);
-  emit_write(e, &k, &v, &codes[CODE_WRITE]);
-  emit_terms(e, "read", q.terms, q.nterms, JOIN_PRODUCT, "", &codes[CODE_READ]);
-  emit_scale(e, b->scale, &codes[CODE_SCALE]);
-  emit_output_value(e, v.leaf, &tiles, &codes[CODE_OUTPUT]);
-  emit_role(e, "q", q.leaf->name, AXIS_DK);
-  emit_role(e, "k", k.leaf->name, AXIS_DK);
-  emit_role(e, "v", v.leaf->name, AXIS_DV);
-  emit_leaves_of(e, codes, &tiles);
+  emit_expressions(e, &roles, &reads);
+  emit_tiles(e, &tiles, roles.v.leaf);
+  emit_inputs(&e->slots, "inputs", &reads.leaves);
+  emit_per_head(e, &reads.leaves, reads.head, reads.heads);
+  emit_channel_params(e, &reads.leaves);
+  emit_roles(e, &roles);
+  emit_leaves(e, &reads.leaves, &tiles, roles.v.leaf);
   emit_states_and_output(e);
 }

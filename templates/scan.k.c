@@ -22,6 +22,13 @@
 //%                   piece = qk_piece }
 //% local v_tile = { row = "V_ROW", columns = channels, width = padded_dv and dv or dv_tile,
 //%                  padded = "DV_TILE", padded_width = dv_tile, piece = v_piece }
+//% -- where the channels of a row program are: q and k in place, what runs over dv in V or its own tile
+//% local of, elements = { [v_field] = "sV + stage * V_TILE" }, {}
+//% for _, x in ipairs(tiles) do of[x.field] = x.tile .. " + stage * V_TILE" end
+//% for _, x in ipairs(output and output.channels or {}) do
+//%   if x.field ~= "o" then elements[#elements + 1] = x end
+//% end
+//% local maps = row_q or row_k or row_v
 //% local function output_call(o, half, row)
 //%   local values = {}
 //%   for i, x in ipairs(elements) do values[i] = kind .. half .. "_f32(" .. x.field .. row .. ")" end
@@ -30,6 +37,7 @@
 //% local scaled = scale and " * scale" or ""
 //% include("templates/tokens.k.c")
 //% include("templates/tiles.k.c")
+//% include("templates/rows.k.c")
 /* $(title)
  *
 //% for _, line in ipairs(equations) do
@@ -85,6 +93,11 @@ enum {
 //% end
 };
 //% print_tokens()
+//% print_row_combine { row_q, row_k, row_v, row_o }
+//% if row_q then print_map("q", row_q, qk_tile, q_field, "q") end
+//% if row_k then print_map("k", row_k, qk_tile, k_field, "k") end
+//% if row_v then print_map("v", row_v, v_tile, v_field, "v") end
+//% if row_o then print_map("o", row_o, v_tile, "o", "the output") end
 //% if output then
 
 /* a channel of the output, from that of q' S and of the inputs */
@@ -117,15 +130,15 @@ TILE_FN void scale4(float *x, float low, float high) {
 //% local function print_loads(indent, first, slot)
 $(indent)const int rows = chunk_rows(T, $(first));
 $(indent)load_qk(sQ + $(slot) * QK_TILE, a.q.at + q_at, a.q.token, rows);
-$(indent)load_qk(sK + $(slot) * QK_TILE, a.k.at + k_at, a.k.token, rows);
+$(indent)load_qk(sK + $(slot) * QK_TILE, a.$(k_array).at + k_at, a.$(k_array).token, rows);
 $(indent)load_v(sV + $(slot) * V_TILE, a.v.at + v_at, a.v.token, rows$(pass));
 //% for _, x in ipairs(tiles) do
 //% local f = x.field
-$(indent)load_v($(x.tile) + $(slot) * V_TILE, a.$(f).at + at_$(f), a.$(f).token, rows$(pass));
-$(indent)at_$(f) += CHUNK * a.$(f).token;
+$(indent)load_v($(x.tile) + $(slot) * V_TILE, a.$(x.array).at + at_$(f), a.$(x.array).token, rows$(pass));
+$(indent)at_$(f) += CHUNK * a.$(x.array).token;
 //% end
 $(indent)q_at += CHUNK * a.q.token;
-$(indent)k_at += CHUNK * a.k.token;
+$(indent)k_at += CHUNK * a.$(k_array).token;
 $(indent)v_at += CHUNK * a.v.token;
 //% end
 //% local function print_state(array, const, statement)
@@ -181,14 +194,15 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% end
   /* element offsets of the next chunk to load and to store */
   i64 q_at = batch * a.q.batch + head * a.q.heads / H * a.q.head;
-  i64 k_at = batch * a.k.batch + head * a.k.heads / H * a.k.head;
+  i64 k_at = batch * a.$(k_array).batch + head * a.$(k_array).heads / H * a.$(k_array).head;
   i64 v_at = batch * a.v.batch + head * a.v.heads / H * a.v.head$(plus_dv0);
   i64 o_at = batch * a.o.batch + head * a.o.head$(plus_dv0);
 //% for _, x in ipairs(tiles) do
-//% local f = x.field
-  i64 at_$(f) = batch * a.$(f).batch + head * a.$(f).heads / H * a.$(f).head$(plus_dv0);
+//% local f = "a." .. x.array
+  i64 at_$(x.field) = batch * $(f).batch + head * $(f).heads / H * $(f).head$(plus_dv0);
 //% end
 //% print_per_head()
+//% print_channel_params(plus_dv0)
 //% if scale then
 //% for _, s in ipairs(scale.steps) do
 //% at(spec, s.line)
@@ -256,6 +270,22 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
       token_table($(join("sTable + ((n + 1) & 1) * TABLE", table_arguments, "t, T")));
 //% print_load_gates("      ", "t + CHUNK")
     }
+//% end
+
+//% if maps then
+    {
+      const int rows = chunk_rows(T, t0);
+//% if row_q then
+      $(call_map("q", row_q, q_field, "sQ + stage * QK_TILE", of, "t0", "rows"));
+//% end
+//% if row_k then
+      $(call_map("k", row_k, k_field, "sK + stage * QK_TILE", of, "t0", "rows"));
+//% end
+//% if row_v then
+      $(call_map("v", row_v, v_field, "sV + stage * V_TILE", of, "t0", "rows" .. pass));
+//% end
+    }
+    barrier_sync(); /* q, k and v are what the spec makes of them */
 //% end
 
     /* P: each warp takes 16 rows and blocks of 32 columns that reach the diagonal */
@@ -395,8 +425,8 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
         const int at = (16 * mb + frag_row) * V_ROW + 16 * warp + 8 * nb + frag_col;
 //% if output then
 //% for _, x in ipairs(elements) do
-        const u32 $(x.field)0 = ld_u32($(x.tile) + stage * V_TILE + at);
-        const u32 $(x.field)1 = ld_u32($(x.tile) + stage * V_TILE + at + 8 * V_ROW);
+        const u32 $(x.field)0 = ld_u32($(of[x.field]) + at);
+        const u32 $(x.field)1 = ld_u32($(of[x.field]) + at + 8 * V_ROW);
 //% end
         float *y = out[mb][nb];
         y[0] = output_value($(output_call("y[0]", "lo", 0)));
@@ -408,6 +438,10 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
         st_u32(sO + at + 8 * V_ROW, pack_$(kind)x2(out[mb][nb][2], out[mb][nb][3]));
       }
     }
+//% if row_o then
+    barrier_sync(); /* chunk n's output is complete, but for the spec's expression */
+    $(call_map("o", row_o, "o", "sO", of, "t0", "chunk_rows(T, t0)" .. pass));
+//% end
     if (++stage == STAGES) stage = 0;
   }
 

@@ -1,14 +1,15 @@
 //% -- SPDX-License-Identifier: MIT
 //% -- tokens.k.c - what a kernel is given, and what the spec's scalars make of each token.
 //% --
-//% -- In: chunk, arrays, inputs, per_head, decay, write, read (gen/emit.h); from the template the
+//% -- In: chunk, arrays, inputs, per_head, channel_params, decay, write, read (gen/emit.h); from the template the
 //% -- constants CHUNK and LANE_TOKENS, the tokens of a chunk that a lane of one warp looks after.
 //% -- Out: functions of Lua that print
 //% --
 //% --   print_table_enum()        constants: the rows of the token table, TABLE its floats
 //% --   print_tokens()            op_args, head_values, gate_values, load_gate, log2_decay,
 //% --                             write_weight, read_weight, token_table
-//% --   print_per_head(), print_gate_pointers()   declarations in the kernel
+//% --   print_per_head(), print_gate_pointers(), print_channel_params(plus_dv0)   declarations in the
+//% --                             kernel; plus_dv0: " + dv0" where a block begins elsewhere in dv
 //% --   print_load_gates(indent, first)   the gates of a lane's tokens from `first` on
 //% --
 //% -- and token: whether anything varies from token to token, so that there is a token table;
@@ -32,6 +33,11 @@
 //%   inputs[1] and "const gate_values *gate", constant and "float log2_factor", "i64 t", "i64 T")
 //% table_arguments = join(table_per_head and "per_head", inputs[1] and "gate",
 //%                        constant and "log2_factor")
+//% local pointers = {}
+//% for i, x in ipairs(inputs) do
+//%   pointers[i] = "const " .. (x.fp32 and "float" or element) .. " *" .. x.field
+//% end
+//% gate_parameters = join(unpack(pointers))
 //% function print_table_enum()
 //% local rows = 0
 //% local function row()
@@ -87,11 +93,7 @@ typedef struct gate_values {
 } gate_values;
 
 /* of token t; zeros past the sequence's end */
-//% local pointers = {}
-//% for i, x in ipairs(inputs) do
-//%   pointers[i] = "const " .. (x.fp32 and "float" or element) .. " *" .. x.field
-//% end
-TILE_FN gate_values load_gate(const op_args *a, $(join(unpack(pointers))), i64 t) {
+TILE_FN gate_values load_gate(const op_args *a, $(gate_parameters), i64 t) {
   gate_values gate;
   const int inside = t < a->T;
 //% for _, x in ipairs(inputs) do
@@ -193,6 +195,12 @@ TILE_FN void token_table($(table_parameters)) {
   per_head.$(x.field) = a.$(x.field).at[head * a.$(x.field).heads / H * a.$(x.field).head];
 //% end
 //% end
+//% end
+//% end
+//% function print_channel_params(plus_dv0)
+//% for _, x in ipairs(channel_params) do
+//% local f = "a." .. x.field
+  const float *$(x.field) = $(f).at + head * $(f).heads / H * $(f).head$(x.over == "dv" and plus_dv0 or "");
 //% end
 //% end
 //% function print_gate_pointers()

@@ -35,6 +35,23 @@ static void assert_kernel_golden(const char *spec, const char *arch, int dk, int
   op_source_finish(&s);
 }
 
+/* The kernel of a spec of tests/specs. */
+static void assert_test_spec_golden(const char *name, const char *arch, int dk, int dv) {
+  struct op_source s;
+  char file[80], golden[120];
+  snprintf(file, sizeof file, "tests/specs/%s.lua", name);
+  char *path = source_path(file), *text = read_file(path, NULL);
+  assert_non_null(text);
+  emit(file, text, arch, dk, dv, &s);
+  char *plain = op_source_plain(&s);
+  snprintf(golden, sizeof golden, "kernel/%s_%s_%d_%d.cu", name, arch, dk, dv);
+  assert_golden(golden, plain);
+  free(plain);
+  free(text);
+  free(path);
+  op_source_finish(&s);
+}
+
 static void test_goldens(void **state) {
   (void)state;
   assert_kernel_golden("simple_gla", "sm_90a", 128, 128);
@@ -42,6 +59,7 @@ static void test_goldens(void **state) {
   assert_kernel_golden("linear_attention", "sm_86", 128, 128);
   assert_kernel_golden("lightning2", "sm_120", 60, 100);
   assert_kernel_golden("mamba2", "sm_90a", 128, 64);
+  assert_test_spec_golden("row_program", "sm_90a", 100, 64);
 }
 
 /* The line `number` of text, without its newline; the caller frees. */
@@ -115,7 +133,7 @@ static void test_arrays(void **state) {
       }
     assert_true(found);
   }
-  assert_int_equal(s.threads, 32 * 8);
+  assert_int_equal(s.threads * s.blocks_a_head, 32 * 8);
   op_source_finish(&s);
 }
 

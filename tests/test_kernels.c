@@ -90,6 +90,19 @@ static void test_expressions(void **state) {
           "sm_90a", 128, 128);
 }
 
+/* Programs over the channels of a token, in place. */
+static void test_row_programs(void **state) {
+  (void)state;
+  if (!nvrtc) skip();
+  char *path = source_path("tests/specs/row_program.lua"), *text = read_file(path, NULL);
+  assert_non_null(text);
+  compile("row_program.lua", text, "sm_80", 128, 128);
+  compile("row_program.lua", text, "sm_90a", 100, 60);
+  compile("row_program.lua", text, "sm_120", 256, 64);
+  free(text);
+  free(path);
+}
+
 /* The operations themselves, used by a schedule or not. */
 static void compile_conformance(const char *name, const char *arch) {
   char file[80];
@@ -157,6 +170,7 @@ int main(void) {
       cmocka_unit_test(test_all_architectures),
       cmocka_unit_test(test_expressions),
       cmocka_unit_test(test_names),
+      cmocka_unit_test(test_row_programs),
       cmocka_unit_test(test_vocabulary),
   };
   return cmocka_run_group_tests(tests, open_nvrtc, close_nvrtc);

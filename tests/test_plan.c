@@ -107,18 +107,35 @@ static void test_what_has_no_schedule_is_named(void **state) {
       {V("mask = fenwick(input { \"l\", levels })"), "slot mask: fenwick"},
       {V("mask = window(4)"), "slot mask: window"},
       {V("normaliser = rowsum"), "slot normaliser"},
-      {V("output = o * param { \"w\", dv }"), "slot output: a param over channels"},
-      {V("output = rmsnorm(o)"), "slot output: rmsnorm"},
-      {V("output = o * sigmoid(input \"s\")"), "slot output: a scalar of a token"},
-      {V("k = relu(input { \"k\", dk })"), "slot k: an expression"},
-      {V("v = silu(input { \"x\", dv })"), "slot v: an expression"},
-      {V("q = input { \"x\", dk }, k = input { \"x\", dk }"), "one input for both"},
+      {V("k = input { \"k\", dk } * sigmoid(input { \"b\", dk })"), "slot k: two inputs over"},
+      {"local q = input { \"q\", dk } return variant { name = \"x\", q = concat(q, -q),"
+       " k = concat(q, q) }",
+       "slot q: channels of its own width"},
+      {V("v = input { \"v\", dv } * sum(input { \"x\", dk })"), "slot v: a value over channels"},
+      {V("v = input { \"f\", dv }, transition = { decay(sigmoid(sum(input { \"f\", dv }))) }"),
+       "an input that has another use"},
       {V("score = qk^2"), "slot score"},
       {V("read = \"before\", transition = { decay(0.5) }"), "slot read"},
       {V("transition = { decay(sigmoid(sum(input { \"f\", dk }))) }"), "slot transition: sum"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     assert_refused(cases[i].spec, config("sm_90a", 64, 64), MKC_E_NO_SCHEDULE, cases[i].message);
+}
+
+/* A sum over dv keeps a head in one block. */
+static void test_sums_over_dv(void **state) {
+  (void)state;
+  struct loaded_spec s;
+  const struct plan *plans;
+  struct error err = {0};
+  int n;
+  load_spec(&s, V("output = rmsnorm(o)"));
+  struct gen_config c = config("sm_86", 128, 192);
+  assert_int_equal(plan_op(s.variant, &c, &s.arena, &plans, &n, &err), MKC_OK);
+  assert_int_equal(plans[0].blocks_a_head, 1);
+  unload_spec(&s);
+  assert_refused(V("output = rmsnorm(o)"), config("sm_86", 128, 256), MKC_E_NO_SCHEDULE,
+                 "the spec sums over dv, of which a block has a part");
 }
 
 static void test_sizes_are_refused_with_what_works(void **state) {
@@ -147,6 +164,7 @@ int main(void) {
       cmocka_unit_test(test_candidates),
       cmocka_unit_test(test_every_size_has_a_plan_on_every_target),
       cmocka_unit_test(test_what_has_no_schedule_is_named),
+      cmocka_unit_test(test_sums_over_dv),
       cmocka_unit_test(test_sizes_are_refused_with_what_works),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

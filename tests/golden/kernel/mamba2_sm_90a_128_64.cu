@@ -433,6 +433,7 @@ TILE_KERNEL(mamba2_forward, op_args, THREADS, 1) {
         gate[e] = load_gate(&a, in_dt, t + CHUNK + e);
     }
 
+
     /* P: each warp takes 16 rows and blocks of 32 columns that reach the diagonal */
     for (int unit = warp; unit < ROW_BLOCKS * ((ROW_BLOCKS + 1) / 2); unit += WARPS) {
       const int row_block = unit % ROW_BLOCKS, col_block = 2 * (unit / ROW_BLOCKS); /* of 16 */

@@ -1,0 +1,168 @@
+//% -- SPDX-License-Identifier: MIT
+//% -- rows.k.c - expressions over the channels of a token (gen/row_code.h), computed in place on a
+//% -- tile of a chunk's tokens in shared memory.
+//% --
+//% -- In: element, kind, inputs, per_head (tokens.k.c); tiles as in tiles.k.c; from the template the
+//% -- constants CHUNK and WARPS.
+//% -- Out: functions of Lua:
+//% --
+//% --   print_map(name, row, tile, target, what)   map_NAME and the functions it calls, in C
+//% --   call_map(name, row, target, tile, of, t0, rows)   a call; target: the field that is computed
+//% --                                              in place in `tile`; of[field]: the others' tiles
+//% --   print_row_combine(rows)                    the functions that combine lanes, once
+//% --
+//% -- Eight lanes look after a token, so a warp after four; a lane has every eighth pair of channels.
+//% local function each_code(row)
+//%   local codes = {}
+//%   for _, r in ipairs(row.reductions) do codes[#codes + 1] = r.term end
+//%   codes[#codes + 1] = row.value
+//%   return codes
+//% end
+//% -- what the codes of a row read: { channels = {...}, inputs = bool, per_head = bool }
+//% local function reads(row)
+//%   local all, seen = { channels = {} }, {}
+//%   for _, code in ipairs(each_code(row)) do
+//%     all.inputs, all.per_head = all.inputs or code.inputs[1] ~= nil, all.per_head or code.per_head
+//%     for _, x in ipairs(code.channels) do
+//%       if not seen[x.field] then all.channels[#all.channels + 1] = x end
+//%       seen[x.field] = true
+//%     end
+//%   end
+//%   return all
+//% end
+//% local function rows_of(code) return code.rows[1] and each(code.rows, "const float %") end
+//% local function channels_of(code) return code.channels[1] and each(code.channels, "const float %") end
+//% local function print_code(name, code)
+//% local text = join(code.per_head and "const head_values per_head",
+//%                   code.inputs[1] and "const gate_values gate", channels_of(code), rows_of(code))
+TILE_FN float $(name)($(text)) {
+//% for _, s in ipairs(code.steps) do
+//% at(spec, s.line)
+  const float $(s.name) = $(s.text);
+//% end
+//% at(spec, code.line)
+  return $(code.value);
+}
+//% end
+//% -- the call of a code's function for one half of the words that a lane holds
+//% local function call(name, code, half)
+//%   local values, offset = {}, half == "hi" and " + 1" or ""
+//%   for i, x in ipairs(code.channels) do
+//%     values[i] = x.param and x.field .. "[channel" .. offset .. "]"
+//%                 or kind .. half .. "_f32(" .. x.field .. "_word[i])"
+//%   end
+//%   return name .. "(" .. join(code.per_head and "per_head", code.inputs[1] and "gate",
+//%     values[1] and join(unpack(values)), code.rows[1] and each(code.rows, "%")) .. ")"
+//% end
+//% local function has_param(code)
+//%   for _, x in ipairs(code.channels) do
+//%     if x.param then return true end
+//%   end
+//%   return false
+//% end
+//% function print_row_combine(rows)
+//% local used = {}
+//% for _, row in ipairs(rows) do
+//%   for _, r in ipairs(row and row.reductions or {}) do used[r.combine] = true end
+//% end
+//% for _, f in ipairs { { "sum", "x + other" }, { "max", "tile_max(x, other)" } } do
+//% if used[f[1]] then
+
+/* over the eight lanes of a token */
+TILE_FN float row_$(f[1])(float x) {
+  TILE_UNROLL
+  for (int mask = 1; mask < 8; mask *= 2) {
+    const float other = warp_shuffle_xor_f32(x, mask);
+    x = $(f[2]);
+  }
+  return x;
+}
+//% end
+//% end
+//% end
+//% function print_map(name, row, tile, target, what)
+//% local all = reads(row)
+//% local padded = tile.columns == "channels" or tile.width ~= tile.padded_width
+//% local parameters = { element .. " *" .. target }
+//% for _, x in ipairs(all.channels) do
+//%   if x.field ~= target then
+//%     parameters[#parameters + 1] = x.param and "const float *" .. x.field
+//%                                   or "const " .. element .. " *" .. x.field
+//%   end
+//% end
+//% parameters[#parameters + 1] = join(all.per_head and "const head_values per_head",
+//%   all.inputs and "const op_args *a", all.inputs and gate_parameters, all.inputs and "i64 t0",
+//%   "int rows", tile.columns == "channels" and "int channels")
+
+/* $(what): the terms of its reductions, and a channel */
+//% for i, r in ipairs(row.reductions) do
+//% print_code(name .. "_term" .. i - 1, r.term)
+//%
+//% end
+//% print_code(name .. "_value", row.value)
+
+/* $(what) of a chunk's `rows` tokens from t0 on, in place; the rows past them become zero */
+TILE_FN void map_$(name)($(join(unpack(parameters)))) {
+  enum { LANES = 8, WORDS = $(tile.padded) / 2 / LANES }; /* a lane's, of two channels each */
+  const int lane = tile_lane() % LANES;
+  for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
+//% if all.inputs then
+    const gate_values gate = load_gate(a, $(each(inputs, "%")), t0 + row);
+//% end
+//% for _, x in ipairs(all.channels) do
+//% if not x.param then
+    u32 $(x.field)_word[WORDS];
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++)
+      $(x.field)_word[i] = ld_u32($(x.field) + row * $(tile.row) + 2 * (lane + LANES * i));
+//% end
+//% end
+//% for i, r in ipairs(row.reductions) do
+//% local term, x, sum = name .. "_term" .. i - 1, "row" .. i - 1, r.combine == "sum"
+//% local indent = padded and "        " or "      "
+    float $(x) = $(sum and "0.0f" or "-3.402823466e38f");
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++) {
+//% if padded or has_param(r.term) then
+      const int channel = 2 * (lane + LANES * i);
+//% end
+//% if padded then
+      if (channel < $(tile.columns)) {
+//% end
+//% for _, half in ipairs { "lo", "hi" } do
+//% local value = call(term, r.term, half)
+$(indent)$(x) = $(sum and x .. " + " .. value or "tile_max(" .. x .. ", " .. value .. ")");
+//% end
+//% if padded then
+      }
+//% end
+    }
+    $(x) = row_$(r.combine)($(x));
+//% if r.finish ~= "x" then
+    $(x) = $((r.finish:gsub("%f[%w]x%f[%W]", x)));
+//% end
+//% end
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++) {
+//% if padded or has_param(row.value) then
+      const int channel = 2 * (lane + LANES * i);
+//% end
+      float low = 0.0f, high = 0.0f;
+      if (row < rows$(padded and " && channel < " .. tile.columns or "")) {
+        low = $(call(name .. "_value", row.value, "lo"));
+        high = $(call(name .. "_value", row.value, "hi"));
+      }
+      st_u32($(target) + row * $(tile.row) + 2 * (lane + LANES * i), pack_$(kind)x2(low, high));
+    }
+  }
+}
+//% end
+//% function call_map(name, row, target, tile, of, t0, rows)
+//%   local all = reads(row)
+//%   local arguments = { tile }
+//%   for _, x in ipairs(all.channels) do
+//%     if x.field ~= target then arguments[#arguments + 1] = x.param and x.field or of[x.field] end
+//%   end
+//%   return "map_" .. name .. "(" .. join(join(unpack(arguments)), all.per_head and "per_head",
+//%     all.inputs and "&a", all.inputs and each(inputs, "%"), all.inputs and t0, rows) .. ")"
+//% end
