@@ -268,7 +268,6 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
     if (warp == GATE_WARP) { /* the next chunk's table, for the tokens that it has */
       const i64 t = t0 + CHUNK + LANE_TOKENS * lane;
       token_table($(join("sTable + ((n + 1) & 1) * TABLE", table_arguments, "t, T")));
-//% print_load_gates("      ", "t + CHUNK")
     }
 //% end
 
@@ -397,6 +396,11 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
     }
 
     barrier_sync(); /* P is complete; chunk n - 1's output has left sO */
+//% if inputs[1] then
+    if (warp == GATE_WARP) { /* the gates of the chunk after the next; here, where no shuffle waits */
+//% print_load_gates("      ", "t0 + 2 * CHUNK + LANE_TOKENS * lane")
+    }
+//% end
     TILE_UNROLL
     for (int jb = 0; jb < ROW_BLOCKS; jb++) { /* O += P V; the columns of V are the B operand */
       u32 vf[4];

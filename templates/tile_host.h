@@ -303,9 +303,9 @@ TILE_FN float f16hi_f32(u32 x) {
 
 /* ---- pointwise, fp32 ---- */
 
-/* ex2.approx.ftz has no subnormal results. */
+/* What .ftz makes of a subnormal: a zero of its sign. */
 TILE_FN float tile_flush(float x) {
-  return x < 0x1p-126f && x > -0x1p-126f ? 0.0f : x;
+  return x < 0x1p-126f && x > -0x1p-126f ? tile_float(tile_bits(x) & 0x80000000u) : x;
 }
 TILE_FN float tile_exp2(float x) {
   return tile_flush(__builtin_exp2f(x));
@@ -339,14 +339,17 @@ TILE_FN float tile_max(float x, float y) {
 TILE_FN float tile_pow(float x, float y) {
   return __builtin_powf(x, y);
 }
+TILE_FN float tile_rcp(float x) {
+  return tile_flush(1.0f / tile_flush(x));
+}
 TILE_FN float tile_sigmoid(float x) {
-  return 1.0f / (1.0f + __builtin_expf(-x));
+  return tile_rcp(1.0f + __builtin_expf(-x));
 }
 TILE_FN float tile_softplus(float x) {
   return tile_max(x, 0.0f) + __builtin_log1pf(__builtin_expf(-tile_abs(x)));
 }
 TILE_FN float tile_silu(float x) {
-  return x / (1.0f + __builtin_expf(-x));
+  return x * tile_rcp(1.0f + __builtin_expf(-x));
 }
 TILE_FN float tile_tanh(float x) {
   return __builtin_tanhf(x);

@@ -21,6 +21,10 @@ static void expect_function(const struct op *op, const unsigned *in, unsigned *o
     return value;                               \
   }
 
+static double flushed(double x) {
+  return fabs(x) < 0x1p-126 ? copysign(0, x) : x;
+}
+
 /* no subnormal results */
 static double exp2_of(double x, double y) {
   const double r = exp2(x);
@@ -38,6 +42,7 @@ FUNCTION(exp, exp(x))
 FUNCTION(log, log(x))
 FUNCTION(log1p, log1p(x))
 FUNCTION(sqrt, sqrt(x))
+FUNCTION(rcp, flushed(1 / flushed(x)))
 FUNCTION(abs, fabs(x))
 FUNCTION(max, -min_of(-x, -y))
 FUNCTION(pow, pow(x, y))
@@ -303,6 +308,7 @@ const struct op ops[] = {
     POINTWISE(log, 0, 1000, 2, 4),
     POINTWISE(log1p, -1, 1000, 2, 4),
     POINTWISE(sqrt, 0, 1000, 0, 1),
+    POINTWISE(rcp, -1000, 1000, 0, 1),
     POINTWISE(abs, -100, 100, 0, 0),
     POINTWISE(min, -100, 100, 0, 0),
     POINTWISE(max, -100, 100, 0, 0),

@@ -137,10 +137,17 @@ TILE_FN float tile_exp2(float x) {
 
 TILE_FN float tile_exp(float x) { return expf(x); }
 
+/* 1 / x to an ulp; results below 2^-126 are 0 */
+TILE_FN float tile_rcp(float x) {
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+
 /* log(1 + e^x), without overflow and without loss where it is small */
 TILE_FN float tile_softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }
 
-TILE_FN float tile_silu(float x) { return x / (1.0f + expf(-x)); }
+TILE_FN float tile_silu(float x) { return x * tile_rcp(1.0f + expf(-x)); }
 #else
 #include "tile_host.h" /* the same names on the CPU device */
 #endif
@@ -428,9 +435,6 @@ TILE_KERNEL(mamba2_forward, op_args, THREADS, 1) {
     if (warp == GATE_WARP) { /* the next chunk's table, for the tokens that it has */
       const i64 t = t0 + CHUNK + LANE_TOKENS * lane;
       token_table(sTable + ((n + 1) & 1) * TABLE, per_head, gate, t, T);
-      TILE_UNROLL
-      for (int e = 0; e < LANE_TOKENS; e++)
-        gate[e] = load_gate(&a, in_dt, t + CHUNK + e);
     }
 
 
@@ -524,6 +528,11 @@ TILE_KERNEL(mamba2_forward, op_args, THREADS, 1) {
     }
 
     barrier_sync(); /* P is complete; chunk n - 1's output has left sO */
+    if (warp == GATE_WARP) { /* the gates of the chunk after the next; here, where no shuffle waits */
+      TILE_UNROLL
+      for (int e = 0; e < LANE_TOKENS; e++)
+        gate[e] = load_gate(&a, in_dt, t0 + 2 * CHUNK + LANE_TOKENS * lane + e);
+    }
     TILE_UNROLL
     for (int jb = 0; jb < ROW_BLOCKS; jb++) { /* O += P V; the columns of V are the B operand */
       u32 vf[4];

@@ -378,9 +378,6 @@ TILE_KERNEL(simple_gla_forward, op_args, THREADS, 1) {
     if (warp == GATE_WARP) { /* the next chunk's table, for the tokens that it has */
       const i64 t = t0 + CHUNK + LANE_TOKENS * lane;
       token_table(sTable + ((n + 1) & 1) * TABLE, gate, t, T);
-      TILE_UNROLL
-      for (int e = 0; e < LANE_TOKENS; e++)
-        gate[e] = load_gate(&a, in_g, t + CHUNK + e);
     }
 
 
@@ -469,6 +466,11 @@ TILE_KERNEL(simple_gla_forward, op_args, THREADS, 1) {
     }
 
     barrier_sync(); /* P is complete; chunk n - 1's output has left sO */
+    if (warp == GATE_WARP) { /* the gates of the chunk after the next; here, where no shuffle waits */
+      TILE_UNROLL
+      for (int e = 0; e < LANE_TOKENS; e++)
+        gate[e] = load_gate(&a, in_g, t0 + 2 * CHUNK + LANE_TOKENS * lane + e);
+    }
     TILE_UNROLL
     for (int jb = 0; jb < ROW_BLOCKS; jb++) { /* O += P V; the columns of V are the B operand */
       u32 vf[4];
