@@ -71,7 +71,10 @@ typedef enum mkc_dtype {
   MKC_I64 = 4
 } mkc_dtype;
 
-typedef enum mkc_pass { MKC_FORWARD = 0 } mkc_pass;
+typedef enum mkc_pass {
+  MKC_FORWARD = 0, /* a sequence at once */
+  MKC_STEP = 1     /* decode: one token, or a few draft tokens, the state updated in place */
+} mkc_pass;
 
 typedef enum mkc_check { MKC_CHECK_NONE = 0, MKC_CHECK_ADDRESS = 1 } mkc_check;
 
@@ -142,11 +145,13 @@ MKC_API mkc_status mkc_op_prepare(mkc_op *op);
 
 /* An array of the op, in the order in which mkc_op_launch takes them. */
 typedef struct mkc_arg_info {
-  const char *name; /* the spec's name ("q", "g"), or h0, ht, o */
-  const char *axes; /* one letter a dimension: B batch, T token, H head, k dk, v dv. "BTHk", "H" */
+  const char *name; /* the spec's name ("q", "g"), or h0, ht, o; state, ... of a step */
+  const char *axes; /* one letter a dimension: B batch, N slots of a pool, T token, H head, k dk,
+                       v dv. "BTHk", "H" */
   mkc_dtype dtype;
   int output;   /* 1: written by the op */
   int optional; /* 1: data may be NULL */
+  int in_place; /* 1: an output that is read, too */
 } mkc_arg_info;
 MKC_API int mkc_op_arg_count(const mkc_op *op);
 MKC_API mkc_status mkc_op_arg_info(const mkc_op *op, int index, mkc_arg_info *ret);

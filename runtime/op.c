@@ -25,7 +25,8 @@ struct mkc_op {
 /* ---- create ---- */
 
 static bool known_axes(const char *axes) {
-  static const char *const known[] = {"BTHk", "BTHv", "BTH", "H", "Hk", "Hv", "BHkv", NULL};
+  static const char *const known[] = {"BTHk", "BTHv", "BTH",  "B",     "H", "Hk",
+                                      "Hv",   "BHkv", "NHkv", "BTHkv", NULL};
   for (int i = 0; known[i]; i++)
     if (!strcmp(axes, known[i])) return true;
   return false;
@@ -78,8 +79,8 @@ static mkc_status check_options(const mkc_op_options *o, int gpu, struct error *
   if (o->align && o->align != 16 && o->align != 8 && o->align != 4 && o->align != 2)
     return error_set(err, MKC_E_ARGUMENT, "align = %d is none of 16, 8, 4, 2 (bytes) and 0",
                      o->align);
-  if (o->pass != MKC_FORWARD)
-    return error_set(err, MKC_E_ARGUMENT, "pass %d is not MKC_FORWARD", (int)o->pass);
+  if (o->pass != MKC_FORWARD && o->pass != MKC_STEP)
+    return error_set(err, MKC_E_ARGUMENT, "pass %d is none of MKC_FORWARD, MKC_STEP", (int)o->pass);
   if ((unsigned)o->check > MKC_CHECK_ADDRESS)
     return error_set(err, MKC_E_ARGUMENT, "unknown check %d", (int)o->check);
   if (o->check != MKC_CHECK_NONE && gpu >= 0)
@@ -174,7 +175,7 @@ mkc_status mkc_op_arg_info(const mkc_op *op, int index, mkc_arg_info *ret) {
     return last_error_take(&err);
   }
   const struct op_array *a = &op->source.arrays[index];
-  *ret = (mkc_arg_info){a->name, a->axes, a->dtype, a->output, a->optional};
+  *ret = (mkc_arg_info){a->name, a->axes, a->dtype, a->output, a->optional, a->in_place};
   return MKC_OK;
 }
 

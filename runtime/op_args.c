@@ -10,11 +10,12 @@
 
 #include "op.h"
 
-enum { SLOT_POINTER, SLOT_BATCH, SLOT_TOKEN, SLOT_HEAD, SLOT_HEADS };
+enum { SLOT_POINTER, SLOT_BATCH, SLOT_TOKEN, SLOT_HEAD, SLOT_COUNT };
 
 struct extents {
-  int64_t B, T, H; /* 0: no array has it */
-  const struct op_array *B_from, *T_from;
+  int64_t B, T, H, N; /* 0: no array has it */
+  const struct op_array *B_from, *T_from, *N_from;
+  bool index; /* state_index is there */
 };
 
 static const char *const dtype_names[] = {"f32", "bf16", "f16", "i32", "i64"};
@@ -28,6 +29,7 @@ static const char *dtype_name(mkc_dtype t) {
 static const char *axis_name(char axis) {
   switch (axis) {
   case 'B': return "B";
+  case 'N': return "N";
   case 'T': return "T";
   case 'H': return "H";
   case 'k': return "dk";
@@ -73,6 +75,7 @@ static mkc_status take_extent(const struct op_source *s, const struct op_array *
                      axis_name(axis), (long long)n, a->name);
   switch (axis) {
   case 'B': return agree(s, a, axis, n, &e->B, &e->B_from, err);
+  case 'N': return agree(s, a, axis, n, &e->N, &e->N_from, err);
   case 'T': return agree(s, a, axis, n, &e->T, &e->T_from, err);
   case 'H': e->H = n > e->H ? n : e->H; return MKC_OK;
   default: break;
@@ -114,8 +117,19 @@ static mkc_status find_extents(const struct op_source *s, const mkc_tensor *args
                        s->name, a->name);
     const mkc_status st = args[i].data ? take_array(s, a, &args[i], e, err) : MKC_OK;
     if (st) return st;
+    if (args[i].data && !strcmp(a->name, "state_index")) e->index = true;
   }
   return MKC_OK;
+}
+
+/* A pool without an index is the batch. */
+static mkc_status check_pool(const struct op_source *s, const struct extents *e,
+                             struct error *err) {
+  if (!e->N || e->index || e->N == e->B) return MKC_OK;
+  return error_set(err, MKC_E_ARGUMENT,
+                   "%s: %s has N = %lld states for B = %lld sequences; without state_index, which "
+                   "says whose is which, they must be as many",
+                   s->name, e->N_from->name, (long long)e->N, (long long)e->B);
 }
 
 /* ---- second pass ---- */
@@ -213,10 +227,32 @@ static mkc_status check_pointer(const struct op_source *s, const struct op_array
 
 static int slot_of(char axis) {
   switch (axis) {
-  case 'B': return SLOT_BATCH;
+  case 'B':
+  case 'N': return SLOT_BATCH;
   case 'H': return SLOT_HEAD;
   default: return SLOT_TOKEN; /* T, or the row (k) of a state */
   }
+}
+
+/* Slots of a pool, or heads. */
+static int64_t count_of(const struct op_array *a, const mkc_tensor *t) {
+  const char *counted = strchr(a->axes, a->axes[0] == 'N' ? 'N' : 'H');
+  return counted ? t->shape[counted - a->axes] : 0;
+}
+
+/* Whether the axis is the row of a matrix whose rows lie side by side. */
+static bool is_dense_row(const struct op_array *a, int d) {
+  return a->axes[d] == 'k' && a->axes[d + 1] && (a->axes[0] == 'N' || a->axes[1] == 'T');
+}
+
+static mkc_status check_dense_row(const struct op_source *s, const struct op_array *a,
+                                  const mkc_tensor *t, int d, struct error *err) {
+  if (t->stride[d] == s->dv) return MKC_OK;
+  return error_set(
+      err, MKC_E_ARGUMENT,
+      "%s: the stride of dk in %s is %lld; it must be %d (the rows of a state lie side "
+      "by side)",
+      s->name, a->name, (long long)t->stride[d], s->dv);
 }
 
 /* A dimension of size 1 is never stepped along: whatever its stride, it counts as 0. */
@@ -225,15 +261,13 @@ static mkc_status pack_array(const struct op_source *s, const struct op_array *a
                              struct error *err) {
   mkc_status st = check_pointer(s, a, t, err);
   slots[SLOT_POINTER] = (int64_t)(uintptr_t)t->data;
+  slots[SLOT_COUNT] = count_of(a, t);
   for (int d = 0; !st && d < t->ndim; d++) {
     const bool last_channel = !a->axes[d + 1] && (a->axes[d] == 'k' || a->axes[d] == 'v');
-    if (a->axes[d] == 'H') {
-      st = check_heads(s, a, t->shape[d], H, err);
-      slots[SLOT_HEADS] = t->shape[d];
-    }
+    if (a->axes[d] == 'H') st = check_heads(s, a, t->shape[d], H, err);
     if (st || t->shape[d] == 1) continue;
-    st = check_stride(s, a, t, d, err);
-    if (!last_channel) slots[slot_of(a->axes[d])] = t->stride[d];
+    st = is_dense_row(a, d) ? check_dense_row(s, a, t, d, err) : check_stride(s, a, t, d, err);
+    if (!last_channel && !is_dense_row(a, d)) slots[slot_of(a->axes[d])] = t->stride[d];
   }
   if (!st) st = check_span(s, a, t, err);
   if (!st && a->output) st = check_overlap(s, a, t, err);
@@ -261,6 +295,7 @@ mkc_status op_args_pack(const struct op_source *s, const mkc_tensor *args, int n
   struct extents e = {0};
   if (nargs != s->narrays) return wrong_count(s, nargs, err);
   mkc_status st = find_extents(s, args, &e, err);
+  if (!st) st = check_pool(s, &e, err);
   if (!st) st = count_blocks(s, &e, ret_blocks, err);
   for (int i = 0; !st && i < s->narrays; i++) {
     int64_t *array_slots = slots + ARGS_HEAD_SLOTS + ARRAY_SLOTS * i;

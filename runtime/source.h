@@ -13,8 +13,10 @@
  *   then for each array, in the order of the table, ARRAY_SLOTS slots:
  *               pointer, stride of batch, stride of token, stride of head (elements), heads
  *
- * Strides and heads that the array's axes lack are 0 (a param "H" has a head stride and heads; a
- * state "BHkv" has batch and head strides, and its row stride, that of k, in the token's slot).
+ * Strides and heads that the array's axes lack are 0 (a param "H" has a head stride and heads).
+ * A state "BHkv" has its row stride, that of k, in the token's slot. In a pool "NHkv" the stride of
+ * batch is that of a slot and N stands for heads; the array named state_index [B] says which slot is
+ * whose, and without it N is B. There and in "BTHkv" the rows of a matrix lie side by side.
  */
 #ifndef MKC_SOURCE_H
 #define MKC_SOURCE_H
@@ -25,10 +27,11 @@ enum { ARGS_HEAD_SLOTS = 3, ARRAY_SLOTS = 5, OP_MAX_ARRAYS = 24 };
 
 struct op_array {
   char name[64];
-  char axes[6]; /* "BTHk", "BTHv", "BTH", "H", "Hk", "Hv", "BHkv" */
+  char axes[6]; /* "BTHk", "BTHv", "BTH", "B", "H", "Hk", "Hv", "BHkv", "NHkv", "BTHkv" */
   mkc_dtype dtype;
   int output, optional;
-  int align; /* bytes that the pointer and every stride must be a multiple of */
+  int align;    /* bytes that the pointer and every stride must be a multiple of */
+  int in_place; /* an output that is read, too */
 };
 
 struct op_source {

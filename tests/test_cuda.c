@@ -27,8 +27,8 @@ static struct op_source make_source(void) {
   s.smem_bytes = 100000;
   s.blocks_a_head = 2;
   s.narrays = 2;
-  s.arrays[0] = (struct op_array){"v", "BTHv", MKC_F32, 0, 0, 16};
-  s.arrays[1] = (struct op_array){"o", "BTHv", MKC_F32, 1, 0, 16};
+  s.arrays[0] = (struct op_array){"v", "BTHv", MKC_F32, 0, 0, 16, 0};
+  s.arrays[1] = (struct op_array){"o", "BTHv", MKC_F32, 1, 0, 16, 0};
   return s;
 }
 
