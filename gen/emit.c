@@ -34,8 +34,10 @@ static const char *axes_text(const char *axes) {
   static const struct {
     const char *axes, *text;
   } names[] = {
-      {"BTHk", "[B,T,H,dk]"},  {"BTHv", "[B,T,H,dv]"}, {"BTH", "[B,T,H]"}, {"H", "[H]"},
-      {"BHkv", "[B,H,dk,dv]"}, {"Hk", "[H,dk]"},       {"Hv", "[H,dv]"},
+      {"BTHk", "[B,T,H,dk]"}, {"BTHv", "[B,T,H,dv]"},  {"BTH", "[B,T,H]"},
+      {"H", "[H]"},           {"BHkv", "[B,H,dk,dv]"}, {"NHkv", "[N,H,dk,dv]"},
+      {"Hk", "[H,dk]"},       {"Hv", "[H,dv]"},        {"BTHkv", "[B,T,H,dk,dv]"},
+      {"B", "[B]"},
   };
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (!strcmp(names[i].axes, axes)) return names[i].text;
@@ -43,7 +45,7 @@ static const char *axes_text(const char *axes) {
 }
 
 static const char *ctype(mkc_dtype t) {
-  return t == MKC_BF16 ? "bf16" : t == MKC_F16 ? "fp16" : "float";
+  return t == MKC_BF16 ? "bf16" : t == MKC_F16 ? "fp16" : t == MKC_I32 ? "int" : "float";
 }
 
 struct op_array emit_array_of(const char *name, const char *axes, mkc_dtype dtype, int align) {
@@ -60,8 +62,9 @@ void emit_array(struct emission *e, const char *field, struct op_array x) {
     return;
   }
   s->arrays[s->narrays++] = x;
-  buf_printf(&e->arrays, "{ type = \"%s%s\", field = \"%s\", comment = \"%s %s%s\" },\n",
-             x.output ? "" : "const ", ctype(x.dtype), field, x.name, axes_text(x.axes),
+  buf_printf(&e->arrays,
+             "{ type = \"%s%s\", field = \"%s\", axes = \"%s\", comment = \"%s %s%s\" },\n",
+             x.output ? "" : "const ", ctype(x.dtype), field, x.axes, x.name, axes_text(x.axes),
              x.optional ? ", or null" : "");
 }
 
@@ -95,11 +98,16 @@ static void emit_equations(struct emission *e) {
   buf_finish(&text);
 }
 
+static const char *pass_name(mkc_pass pass) {
+  return pass == MKC_STEP ? "step" : "forward";
+}
+
 static void emit_title(struct emission *e) {
   const struct plan *p = e->plan;
   struct buf b = {0};
-  buf_printf(&b, "%s, forward pass: %s, dk %d, dv %d, %s. Emitted by maskc " MKC_VERSION_STRING ".",
-             e->v->name, ctype(p->config.dtype), p->config.dk, p->config.dv, p->config.arch);
+  buf_printf(&b, "%s, %s pass: %s, dk %d, dv %d, %s. Emitted by maskc " MKC_VERSION_STRING ".",
+             e->v->name, pass_name(p->config.pass), ctype(p->config.dtype), p->config.dk,
+             p->config.dv, p->config.arch);
   emit_string(&e->slots, "title", buf_text(&b));
   buf_finish(&b);
   plan_print(&b, p);
@@ -111,12 +119,13 @@ static void emit_title(struct emission *e) {
 }
 
 static void emit_sizes(struct emission *e) {
+  static const char *const kinds[] = {[MKC_F32] = "f32", [MKC_BF16] = "bf16", [MKC_F16] = "f16"};
   const struct plan *p = e->plan;
   buf_printf(&e->slots, "dk = %d, dv = %d, chunk = %d, min_blocks = %d,\n", p->config.dk,
              p->config.dv, p->config.chunk, p->blocks_an_sm);
   /* the storage type, and what the vocabulary calls it: pack_bf16x2 */
   emit_string(&e->slots, "element", ctype(p->config.dtype));
-  emit_string(&e->slots, "kind", p->config.dtype == MKC_F16 ? "f16" : "bf16");
+  emit_string(&e->slots, "kind", kinds[p->config.dtype]);
   emit_string(&e->slots, "entry", e->out->entry);
   emit_string(&e->slots, "spec", e->v->path);
 }
@@ -144,7 +153,7 @@ static void fill_source(struct emission *e) {
                           .smem_bytes = p->smem_bytes,
                           .blocks_a_head = p->blocks_a_head};
   snprintf(s->name, sizeof s->name, "%s", e->v->name);
-  snprintf(s->entry, sizeof s->entry, "%s_forward", e->v->name);
+  snprintf(s->entry, sizeof s->entry, "%s_%s", e->v->name, pass_name(p->config.pass));
   snprintf(s->arch, sizeof s->arch, "%s", p->config.arch);
 }
 

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-const struct schedule *const schedules[] = {&schedule_scan, NULL};
+const struct schedule *const schedules[] = {&schedule_scan, &schedule_step, NULL};
 enum { NSCHEDULES = sizeof schedules / sizeof *schedules };
 
 /* Cheaper first; what cannot run last; ties keep the schedule's own order. */
@@ -29,22 +29,25 @@ static mkc_status unknown_arch(const char *arch, struct error *err) {
   return err->status;
 }
 
-/* No schedule serves this variant: says what each lacks. */
+/* No schedule serves this variant: says what each lacks; those of other passes have nothing. */
 static mkc_status no_schedule(const struct variant *v, const char *const *lacks,
                               struct error *err) {
   error_set(err, MKC_E_NO_SCHEDULE, "no schedule serves %s yet:", v->name);
-  for (int i = 0; schedules[i]; i++) error_append(err, "\n  %s: %s", schedules[i]->name, lacks[i]);
+  for (int i = 0; schedules[i]; i++)
+    if (lacks[i]) error_append(err, "\n  %s: %s", schedules[i]->name, lacks[i]);
   error_append(err, "\n  note: `maskc check` and the reference run the whole language");
   return err->status;
 }
 
-/* Every candidate of every schedule that serves the variant, unsorted; lacks says why one doesn't.
- */
+/* Every candidate of every schedule of the pass that serves the variant, unsorted; lacks says why
+ * one doesn't. */
 static int all_candidates(const struct variant *v, const struct gen_config *config,
                           const struct target *target, struct plan *plans, const char **lacks,
                           struct arena *a) {
   int n = 0;
   for (int i = 0; schedules[i]; i++) {
+    lacks[i] = NULL;
+    if (schedules[i]->pass != config->pass) continue;
     lacks[i] = schedules[i]->lacks(v, config, a);
     if (!lacks[i]) n += schedules[i]->candidates(v, config, target, plans + n, a);
   }
@@ -100,8 +103,11 @@ mkc_status plan_op(const struct variant *v, const struct gen_config *config, str
 }
 
 void plan_print(struct buf *out, const struct plan *p) {
-  buf_printf(out, "(%s chunk=%d dv_tile=%d stages=%d threads=%d smem=%d blocks_a_head=%d)",
-             p->schedule->name, p->config.chunk, p->dv_tile, p->stages, p->threads, p->smem_bytes,
+  buf_printf(out, "(%s", p->schedule->name);
+  if (p->config.chunk) buf_printf(out, " chunk=%d", p->config.chunk);
+  buf_printf(out, " dv_tile=%d", p->dv_tile);
+  if (p->stages) buf_printf(out, " stages=%d", p->stages);
+  buf_printf(out, " threads=%d smem=%d blocks_a_head=%d)", p->threads, p->smem_bytes,
              p->blocks_a_head);
 }
 

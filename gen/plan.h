@@ -20,7 +20,7 @@ struct plan {
   const struct target *target;
   struct gen_config config; /* arch, pass, dtype, dk, dv as asked; chunk as chosen */
   int dv_tile;              /* value channels of a block */
-  int stages;               /* chunks in flight */
+  int stages;               /* chunks in flight; 0: no chunks */
   int threads;              /* a block */
   int blocks_a_head;
   int blocks_an_sm;    /* that fit at once */
@@ -38,6 +38,7 @@ struct schedule {
   const char *name;          /* "scan" */
   const char *template_name; /* "templates/scan.k.c" */
   const char *about;
+  mkc_pass pass;
   /* NULL if it serves this variant at this configuration; else what it lacks, for a person. */
   const char *(*lacks)(const struct variant *v, const struct gen_config *config, struct arena *a);
   /* Fills at most PLAN_MAX_CANDIDATES plans; those that cannot run have a reason. */
@@ -48,11 +49,12 @@ struct schedule {
 };
 
 extern const struct schedule schedule_scan; /* schedule_scan.c */
+extern const struct schedule schedule_step; /* schedule_step.c */
 
 /* Every schedule, NULL at the end. */
 extern const struct schedule *const schedules[];
 
-/* All candidates of all schedules that apply, the best first; *ret_n >= 1, and plans[0] can run.
+/* All candidates of all schedules of the pass that apply, the best first; *ret_n >= 1, and plans[0] can run.
  * Errors: MKC_E_NO_SCHEDULE (names the slot or the size), MKC_E_ARCHITECTURE. */
 mkc_status plan_op(const struct variant *v, const struct gen_config *config, struct arena *a,
                    const struct plan **ret, int *ret_n, struct error *err);

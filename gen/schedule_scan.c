@@ -29,7 +29,6 @@ static const char *lacks_in_channels(const char *name, int n, struct arena *a) {
 
 static const char *lacks_in_config(const struct gen_config *c, struct arena *a) {
   const char *what = NULL;
-  if (c->pass != MKC_FORWARD) return "only the forward pass";
   if (c->dtype != MKC_BF16 && c->dtype != MKC_F16) return "only bf16 and fp16";
   if (!what) what = lacks_in_channels("dk", c->dk, a);
   if (!what) what = lacks_in_channels("dv", c->dv, a);
@@ -307,6 +306,7 @@ static int candidates(const struct variant *v, const struct gen_config *config,
 const struct schedule schedule_scan = {
     .name = "scan",
     .template_name = "templates/scan.k.c",
+    .pass = MKC_FORWARD,
     .about = "one pass, mma.sync and cp.async, state in registers (sm_80 and newer)",
     .lacks = lacks,
     .candidates = candidates,

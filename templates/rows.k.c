@@ -30,20 +30,6 @@
 //%   end
 //%   return all
 //% end
-//% local function rows_of(code) return code.rows[1] and each(code.rows, "const float %") end
-//% local function channels_of(code) return code.channels[1] and each(code.channels, "const float %") end
-//% local function print_code(name, code)
-//% local text = join(code.per_head and "const head_values per_head",
-//%                   code.inputs[1] and "const gate_values gate", channels_of(code), rows_of(code))
-TILE_FN float $(name)($(text)) {
-//% for _, s in ipairs(code.steps) do
-//% at(spec, s.line)
-  const float $(s.name) = $(s.text);
-//% end
-//% at(spec, code.line)
-  return $(code.value);
-}
-//% end
 //% -- the call of a code's function for one half of the words that a lane holds
 //% local function call(name, code, half)
 //%   local values, offset = {}, half == "hi" and " + 1" or ""

@@ -201,7 +201,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% local f = "a." .. x.array
   i64 at_$(x.field) = batch * $(f).batch + head * $(f).heads / H * $(f).head$(plus_dv0);
 //% end
-//% print_per_head()
+//% print_per_head("  ")
 //% print_channel_params(plus_dv0)
 //% if scale then
 //% for _, s in ipairs(scale.steps) do

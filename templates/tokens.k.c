@@ -1,5 +1,5 @@
 //% -- SPDX-License-Identifier: MIT
-//% -- tokens.k.c - what a kernel is given, and what the spec's scalars make of each token.
+//% -- tokens.k.c - what a kernel is given (args.k.c), and what the spec's scalars make of each token.
 //% --
 //% -- In: chunk, arrays, inputs, per_head, channel_params, decay, write, read (gen/emit.h); from the template the
 //% -- constants CHUNK and LANE_TOKENS, the tokens of a chunk that a lane of one warp looks after.
@@ -8,7 +8,7 @@
 //% --   print_table_enum()        constants: the rows of the token table, TABLE its floats
 //% --   print_tokens()            op_args, head_values, gate_values, load_gate, log2_decay,
 //% --                             write_weight, read_weight, token_table
-//% --   print_per_head(), print_gate_pointers(), print_channel_params(plus_dv0)   declarations in the
+//% --   print_gate_pointers(), print_channel_params(plus_dv0)   declarations in the
 //% --                             kernel; plus_dv0: " + dv0" where a block begins elsewhere in dv
 //% --   print_load_gates(indent, first)   the gates of a lane's tokens from `first` on
 //% --
@@ -17,6 +17,7 @@
 //% --
 //% -- With b_i the sum of the log2 decay from the chunk's start through token i, the token table of a
 //% -- chunk holds b_i, 2^b_i and 2^(b_last - b_i), the weights of the roles, and 2^b_last.
+//% include("templates/args.k.c")
 //% token = decay and true or write and true or read -- something varies from token to token
 //% constant = decay and not decay.inputs[1]
 //% local function parameters(code)
@@ -33,11 +34,6 @@
 //%   inputs[1] and "const gate_values *gate", constant and "float log2_factor", "i64 t", "i64 T")
 //% table_arguments = join(table_per_head and "per_head", inputs[1] and "gate",
 //%                        constant and "log2_factor")
-//% local pointers = {}
-//% for i, x in ipairs(inputs) do
-//%   pointers[i] = "const " .. (x.fp32 and "float" or element) .. " *" .. x.field
-//% end
-//% gate_parameters = join(unpack(pointers))
 //% function print_table_enum()
 //% local rows = 0
 //% local function row()
@@ -66,46 +62,8 @@
 //% end
 //% end
 //% function print_tokens()
-
-/* Strides are in elements. Head h of the output reads head h * heads / H of an array. */
-typedef struct op_args {
-  i64 B, T, H;
-//% for _, x in ipairs(arrays) do
-  struct { $(x.type) *at; i64 batch, token, head, heads; } $(x.field); /* $(x.comment) */
-//% end
-} op_args;
-//% if per_head[1] then
-
-/* What the spec's expressions read once a head. */
-typedef struct head_values {
-//% for _, x in ipairs(per_head) do
-  float $(x.field);
-//% end
-} head_values;
-//% end
-//% if inputs[1] then
-
-/* What the spec's expressions read once a token. */
-typedef struct gate_values {
-//% for _, x in ipairs(inputs) do
-  float $(x.field);
-//% end
-} gate_values;
-
-/* of token t; zeros past the sequence's end */
-TILE_FN gate_values load_gate(const op_args *a, $(gate_parameters), i64 t) {
-  gate_values gate;
-  const int inside = t < a->T;
-//% for _, x in ipairs(inputs) do
-//% if x.fp32 then
-  gate.$(x.field) = inside ? $(x.field)[t * a->$(x.field).token] : 0.0f;
-//% else
-  gate.$(x.field) = inside ? $(kind)lo_f32((u32)$(x.field)[t * a->$(x.field).token]) : 0.0f;
-//% end
-//% end
-  return gate;
-}
-//% end
+//% print_args()
+//% print_load_gate(true)
 //% if decay then
 
 /* log2 of one token's decay factor, $(decay.text).
@@ -183,18 +141,6 @@ TILE_FN void token_table($(table_parameters)) {
   if (tile_lane() == 0) table[WHOLE] = tile_exp2(last);
 //% end
 }
-//% end
-//% end
-//% function print_per_head()
-//% if per_head[1] then
-  head_values per_head;
-//% for _, x in ipairs(per_head) do
-//% if x.of then
-  per_head.$(x.field) = (float)$(x.of);
-//% else
-  per_head.$(x.field) = a.$(x.field).at[head * a.$(x.field).heads / H * a.$(x.field).head];
-//% end
-//% end
 //% end
 //% end
 //% function print_channel_params(plus_dv0)

@@ -22,6 +22,7 @@ static mkc_status create_op(struct run *r, int gpu, struct error *err) {
   op.spec_path = r->file.path;
   op.spec_text = r->file.text;
   op.device = r->device;
+  op.pass = r->pass;
   op.dtype = r->dtype;
   op.dk = (int)r->n.dk;
   op.dv = (int)r->n.dv;
@@ -49,12 +50,13 @@ static mkc_status match_arrays(struct run *r, struct error *err) {
     mkc_op_arg_info(r->op, i, &info);
     for (int j = 0; j < r->narrays; j++)
       if (strcmp(r->arrays[j].name, info.name) == 0) found = &r->arrays[j];
+    if (!found && info.optional) continue; /* of a step, for engines */
     if (!found || strcmp(found->axes, info.axes) != 0)
       return error_set(err, MKC_E_INTERNAL, "the op takes '%s' [%s], which the spec has not",
                        info.name, info.axes);
     found->dtype = info.dtype;
   }
-  r->ht->present = mkc_op_arg_index(r->op, "ht") >= 0;
+  r->ht->present = mkc_op_arg_index(r->op, r->ht->name) >= 0;
   return MKC_OK;
 }
 
@@ -78,8 +80,8 @@ static mkc_status write_outputs(const struct run *r, struct error *err) {
 static mkc_status verdict(const struct run *r, struct error *err) {
   const bool o_ok = run_error_ok(&r->error_o);
   if (r->compared && !(o_ok && (!r->ht->present || run_error_ok(&r->error_ht))))
-    return error_set(err, MKC_E_TOLERANCE, "%s of %s is out of tolerance%s", o_ok ? "ht" : "o",
-                     r->variant->name,
+    return error_set(err, MKC_E_TOLERANCE, "%s of %s is out of tolerance%s",
+                     o_ok ? r->ht->name : "o", r->variant->name,
                      r->finite_inputs ? "" : " (the inputs hold NaN or infinity)");
   if (r->nan_count && r->finite_inputs)
     return error_set(err, MKC_E_TOLERANCE, "the outputs of %s hold %zu NaN, the inputs none",
@@ -131,6 +133,7 @@ mkc_status cmd_run(struct cli *cli, struct error *err) {
   r->cli = cli;
   r->seed = (uint64_t)args_number(&cli->args, OPTION_SEED, 1);
   r->device = args_text(&cli->args, OPTION_DEVICE, "cpu");
+  r->pass = cli_config(&cli->args).pass;
   r->dtype = cli_config(&cli->args).dtype;
   mkc_status status = device_parse(r->device, &gpu, err);
   if (status) return error_set(err, MKC_E_USAGE, "--device=%s: expected cpu or cuda:N", r->device);

@@ -8,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+static mkc_pass pass_parse(const char *name) {
+  return strcmp(name, "step") == 0 ? MKC_STEP : MKC_FORWARD;
+}
+
 static mkc_dtype dtype_parse(const char *name) {
   return strcmp(name, "fp32") == 0 ? MKC_F32 : strcmp(name, "fp16") == 0 ? MKC_F16 : MKC_BF16;
 }
@@ -26,7 +30,7 @@ const char *dtype_name(mkc_dtype dtype) {
 struct gen_config cli_config(const struct args *args) {
   return (struct gen_config){
       .arch = args_text(args, OPTION_ARCH, "sm_90a"),
-      .pass = MKC_FORWARD,
+      .pass = pass_parse(args_text(args, OPTION_PASS, "forward")),
       .dtype = dtype_parse(args_text(args, OPTION_DTYPE, "bf16")),
       .dk = (int)args_number(args, OPTION_DK, 128),
       .dv = (int)args_number(args, OPTION_DV, 128),

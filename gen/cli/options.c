@@ -165,9 +165,9 @@ const struct option option_table[OPTION_COUNT] = {
                        .help = "where to write; - is standard output"},
     [OPTION_PASS] = {.name = "pass",
                      .kind = KIND_CHOICE,
-                     .value = "forward",
+                     .value = "forward|step",
                      .commands = C(SHOW) | C(BUILD) | C(RUN),
-                     .help = "which pass (forward)"},
+                     .help = "forward: sequences; step: decode, the state in place (forward)"},
     [OPTION_REFERENCE] = {.name = "reference",
                           .commands = C(RUN),
                           .help = "compare also where the whole reference would take too long: the "

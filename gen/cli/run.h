@@ -18,9 +18,10 @@ enum { RUN_MAX_DIMS = 5 };
 struct run_array {
   const char *name;
   char axes[8];            /* a letter a dimension: B, T, H, k, v; others have no size here */
-  const struct leaf *leaf; /* NULL: h0, o, ht */
+  const struct leaf *leaf; /* NULL: a state, o */
   bool output, optional;
   bool present;         /* takes part in the run */
+  bool before;          /* the state of a step before the launch: the op's is the one after */
   const char *in, *out; /* files, or NULL */
   int ndim;
   int64_t shape[RUN_MAX_DIMS];
@@ -50,12 +51,13 @@ struct run {
   const struct variant *variant;
   struct run_array *arrays; /* the leaves, then h0, o, ht */
   int narrays;
-  struct run_array *h0, *o, *ht;
+  struct run_array *h0, *o, *ht; /* of a step h0 and ht are state, before and after */
   struct run_sizes n;
   bool random; /* no array was given */
   uint64_t seed;
   mkc_context *ctx;
   mkc_op *op;
+  mkc_pass pass;
   mkc_dtype dtype;
   const char *device;
   /* what came of it */
@@ -86,6 +88,8 @@ void run_append_shape(struct error *err, const int64_t *shape, int ndim); /* "[2
  * of the device, 0 where it is the host's. Errors: MKC_E_OUT_OF_MEMORY before anything is drawn;
  * MKC_E_ARGUMENT for a value outside its leaf's contract. */
 mkc_status run_arrays_fill(struct run *r, size_t device_bytes, struct error *err);
+/* The state of a step as it is before the launch; nothing for other passes. */
+void run_reset_state(struct run *r);
 /* values of an output from packed. */
 mkc_status run_array_unpack(struct run_array *x, struct error *err);
 void run_arrays_close(struct run *r);

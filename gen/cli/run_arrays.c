@@ -36,6 +36,9 @@ static void list_arrays(struct run *r) {
   *r->h0 = (struct run_array){.name = "h0", .axes = "BHkv", .optional = true};
   *r->o = (struct run_array){.name = "o", .axes = "BTHv", .output = true, .present = true};
   *r->ht = (struct run_array){.name = "ht", .axes = "BHkv", .output = true, .optional = true};
+  if (r->pass != MKC_STEP) return;
+  *r->h0 = (struct run_array){.name = "state", .axes = "NHkv", .present = true, .before = true};
+  *r->ht = (struct run_array){.name = "state", .axes = "NHkv", .output = true, .present = true};
 }
 
 static mkc_status unknown_array(const struct run *r, const char *option, const char *name,
@@ -102,7 +105,7 @@ static mkc_status check_missing(const struct run *r, struct error *err) {
       error_set(err, MKC_E_ARGUMENT,
                 "some arrays of %s are given and others are not; missing:", r->variant->name);
     error_append(err, "%s --in %s=FILE.npy (%s)", missing > 1 ? "," : "", x->name,
-                 x->leaf->param ? "param" : "input");
+                 x->leaf && x->leaf->param ? "param" : "input");
   }
   return missing ? MKC_E_ARGUMENT : MKC_OK;
 }
@@ -111,7 +114,8 @@ static mkc_status check_missing(const struct run *r, struct error *err) {
 
 static int64_t *size_of(struct run_sizes *n, char letter) {
   switch (letter) {
-  case 'B': return &n->B;
+  case 'B':
+  case 'N': return &n->B; /* a slot a sequence */
   case 'T': return &n->T;
   case 'H': return &n->H;
   case 'k': return &n->dk;
@@ -262,7 +266,7 @@ static mkc_status settle_shared_heads(struct run *r, struct error *err) {
 static void settle_shapes(struct run *r) {
   static const struct run_sizes usual = {2, 200, 4, 64, 64, 0};
   if (!r->n.B) r->n.B = usual.B;
-  if (!r->n.T) r->n.T = usual.T;
+  if (!r->n.T) r->n.T = r->pass == MKC_STEP ? 1 : usual.T;
   if (!r->n.H) r->n.H = usual.H;
   if (!r->n.dk) r->n.dk = usual.dk;
   if (!r->n.dv) r->n.dv = usual.dv;

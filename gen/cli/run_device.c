@@ -58,7 +58,8 @@ mkc_status run_on_cpu(struct run *r, struct error *err) {
   double *times = arena_array(&r->cli->arena, double, r->launches);
   for (int i = 0; i < r->narrays; i++) {
     const struct run_array *x = &r->arrays[i];
-    const mkc_status status = x->present ? set_tensor(r, x, x->packed, args, err) : MKC_OK;
+    if (!x->present || x->before) continue;
+    const mkc_status status = set_tensor(r, x, x->packed, args, err);
     if (status) return status;
   }
   size_t bytes = 0;
@@ -68,6 +69,7 @@ mkc_status run_on_cpu(struct run *r, struct error *err) {
     return error_set(err, MKC_E_OUT_OF_MEMORY, "out of memory for the workspace");
   for (int i = 0; i < r->launches && !status; i++) {
     progress_show("running on the CPU device, %d of %d", i + 1, r->launches);
+    run_reset_state(r);
     const double start = clock_ms();
     status = mkc_op_launch(r->op, args, nargs, workspace, bytes, NULL);
     times[i] = clock_ms() - start;
@@ -145,11 +147,12 @@ static void cuda_finish(struct cuda *c) {
   }
 }
 
-static mkc_status upload(struct cuda *c, const struct run *r, struct error *err) {
+static mkc_status upload(struct cuda *c, struct run *r, struct error *err) {
+  run_reset_state(r);
   c->nargs = mkc_op_arg_count(r->op);
   for (int i = 0; i < r->narrays; i++) {
     const struct run_array *x = &r->arrays[i];
-    if (!x->present) continue;
+    if (!x->present || x->before) continue;
     CU_TRY(c->cu, err, cuMemAlloc, &c->memory[i], x->bytes);
     CU_TRY(c->cu, err, cuMemcpyHtoD, c->memory[i], x->packed, x->bytes);
     const mkc_status status = set_tensor(r, x, (void *)(uintptr_t)c->memory[i], c->args, err);

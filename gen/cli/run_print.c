@@ -36,7 +36,7 @@ static void print_errors(struct buf *out, const struct run *r) {
     buf_printf(out, "  o      not compared with the reference (%s)\n", r->scope);
   } else {
     print_error_line(out, "o", &r->error_o);
-    if (r->ht->present) print_error_line(out, "ht", &r->error_ht);
+    if (r->ht->present) print_error_line(out, r->ht->name, &r->error_ht);
     buf_printf(out, "         against the float64 recurrence on the same rounded inputs: %s\n",
                r->scope);
   }
@@ -118,7 +118,7 @@ static void print_json(struct buf *out, const struct run *r) {
   json_bool(&j, "compared", r->compared);
   json_string(&j, "scope", r->scope);
   if (r->compared) json_error(&j, "o", &r->error_o);
-  if (r->compared && r->ht->present) json_error(&j, "ht", &r->error_ht);
+  if (r->compared && r->ht->present) json_error(&j, r->ht->name, &r->error_ht);
   json_string(&j, "check", r->checked ? "address" : NULL);
   json_integer(&j, "nan", (int64_t)r->nan_count);
   json_number(&j, "time_ms", r->time_ms);

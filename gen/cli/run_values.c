@@ -104,7 +104,7 @@ static mkc_status check_memory(const struct run *r, size_t device_bytes, struct 
   for (int i = 0; i < r->narrays; i++) {
     const struct run_array *x = &r->arrays[i];
     if (!x->present) continue;
-    device += (double)x->count * (double)dtype_bytes(x->dtype);
+    if (!x->before) device += (double)x->count * (double)dtype_bytes(x->dtype);
     host += (double)x->count * (double)(dtype_bytes(x->dtype) + sizeof *x->values);
   }
   const double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
@@ -135,6 +135,10 @@ mkc_status run_arrays_fill(struct run *r, size_t device_bytes, struct error *err
     if (status) return status;
   }
   return MKC_OK;
+}
+
+void run_reset_state(struct run *r) {
+  if (r->pass == MKC_STEP) memcpy(r->ht->packed, r->h0->packed, r->h0->bytes);
 }
 
 mkc_status run_array_unpack(struct run_array *x, struct error *err) {

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT
+ * schedule_step.c - the decode step: when it applies, its candidates and what they cost.
+ *
+ * The kernel is templates/step.k.c: a block takes a head (or a part of its value channels), holds
+ * its state in registers for all tokens of the call, and reads and writes it once. It serves every
+ * transition: decays over nothing, dk or dv, delta rules, low rank; not the Fenwick mask, a
+ * normaliser, a score or steps.
+ */
+#include "schedule_step.h"
+#include "row_code.h"
+
+enum { MIN_CHANNELS = 16, MAX_CHANNELS = 256, ROW_LANES = 8, TOKENS = 8 };
+
+static const char *lacks_in_channels(const char *name, int n, struct arena *a) {
+  if (n >= MIN_CHANNELS && n <= MAX_CHANNELS && n % 4 == 0) return NULL;
+  return arena_printf(a, "%s is %d; it takes multiples of 4 from %d to %d", name, n, MIN_CHANNELS,
+                      MAX_CHANNELS);
+}
+
+static const char *lacks_in_mask(const struct branch *b) {
+  for (int i = 0; i < b->nweights; i++) {
+    switch (b->weights[i].kind) {
+    case WEIGHT_DECAY: break;
+    case WEIGHT_FENWICK: return "slot mask: fenwick";
+    case WEIGHT_TOEPLITZ: return "slot mask: toeplitz";
+    case WEIGHT_BIDIRECTIONAL: return "slot mask: bidirectional";
+    default: return "slot mask: window, block and first";
+    }
+  }
+  return NULL;
+}
+
+/* "concat in concat(q, k)" */
+static const char *lacks_in_text(const char *bad, const struct expr *e, struct arena *a) {
+  struct buf text = {0};
+  expr_print(&text, e);
+  bad = arena_printf(a, "%s in %s", bad, buf_text(&text));
+  buf_finish(&text);
+  return bad;
+}
+
+static const char *lacks_in_scalars(const struct step_scalars *values, struct arena *a) {
+  for (int i = 0; i < values->n; i++)
+    for (int j = 0; j < values->at[i].n; j++) {
+      const struct expr *e = values->at[i].terms[j].e;
+      const char *bad = row_code_lacks(e, AXIS_NONE);
+      if (bad) return lacks_in_text(bad, e, a);
+    }
+  return NULL;
+}
+
+static const char *lacks_in_vectors(const struct step_vectors *values, enum axis axis,
+                                    struct arena *a) {
+  for (int i = 0; i < values->n; i++) {
+    const char *bad = row_code_lacks(values->at[i], axis);
+    if (bad) return lacks_in_text(bad, values->at[i], a);
+  }
+  return NULL;
+}
+
+static const char *lacks_in_branch(const struct branch *b, struct arena *a) {
+  struct step_program p;
+  const char *what = lacks_in_mask(b);
+  if (what) return what;
+  if (!b->k->axis) return "slot k: a scalar, so that dk is 1";
+  if (!step_program(b, &p)) return "slot transition: too many factors";
+  if (!what) what = lacks_in_scalars(&p.scalars, a);
+  if (!what) what = lacks_in_vectors(&p.rows, AXIS_DK, a);
+  if (!what) what = lacks_in_vectors(&p.columns, AXIS_DV, a);
+  return what;
+}
+
+static const char *lacks(const struct variant *v, const struct gen_config *config,
+                         struct arena *a) {
+  const struct branch *b = &v->branches[0];
+  if (v->nbranches > 1) return "slot branches";
+  if (v->steps) return "slot steps";
+  if (v->normaliser) return "slot normaliser";
+  if (!b->linear) return "slot score: anything but qk";
+  const char *what = lacks_in_branch(b, a);
+  const char *bad = row_code_lacks(v->output, AXIS_DV);
+  if (!what && bad) what = arena_printf(a, "slot output: %s", bad);
+  if (!what && config->chunk) what = "--chunk: a step has no chunks";
+  if (!what) what = lacks_in_channels("dk", config->dk, a);
+  if (!what) what = lacks_in_channels("dv", config->dv, a);
+  return what;
+}
+
+/* ---- sizes: what the template's enum computes, too ---- */
+
+static int round_up(int n, int multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
+/* The values of TOKENS tokens, and o before the output expression. */
+static int smem_bytes(const struct plan *p, const struct step_program *program) {
+  const int rows = program->rows.n * round_up(p->config.dk, ROW_LANES);
+  const int columns = (program->columns.n + 1) * p->dv_tile;
+  return 4 * TOKENS * (rows + columns + round_up(program->scalars.n, 4));
+}
+
+/* Registers a thread wants: its part of the state, sums over rows, addresses. */
+static int registers_wanted(const struct plan *p, const struct step_program *program) {
+  return round_up(p->config.dk, ROW_LANES) / ROW_LANES * 4 + 4 * program->nprojections + 48;
+}
+
+static int smaller(int x, int y) {
+  return x < y ? x : y;
+}
+
+static double larger(double x, double y) {
+  return x > y ? x : y;
+}
+
+static int resident_blocks(const struct plan *p, const struct step_program *program) {
+  enum { MAX_THREADS = 1536, MAX_BLOCKS = 16, SYSTEM_SMEM = 1024 }; /* of an SM; of a block */
+  const int wanted = round_up(registers_wanted(p, program), 8);
+  const int by_registers = p->target->registers / (wanted * p->threads);
+  const int by_smem = p->target->smem_sm / (p->smem_bytes + SYSTEM_SMEM);
+  const int by_threads = smaller(MAX_THREADS / p->threads, MAX_BLOCKS);
+  const int blocks = smaller(smaller(by_registers, by_smem), by_threads);
+  return blocks > 1 ? blocks : 1;
+}
+
+/* Bytes of the inputs and the output of a token of one head. */
+static double token_bytes(const struct variant *v, const struct gen_config *c) {
+  const double element = c->dtype == MKC_F32 ? 4 : 2;
+  double bytes = element * c->dv;
+  for (int i = 0; i < v->nleaves; i++) {
+    const struct leaf *leaf = v->leaves[i];
+    const int n = leaf->axis == AXIS_DK ? c->dk : leaf->axis == AXIS_DV ? c->dv : 1;
+    if (!leaf->param) bytes += (leaf->fp32 ? 4 : element) * n;
+  }
+  return bytes;
+}
+
+/* One token of each head: the state read and written; or the time of a block, which is mostly the
+ * latency of memory, where too few of them share an SM. */
+static void predict(struct plan *p, const struct variant *v, const struct step_program *program) {
+  const double dk = p->config.dk, dv = p->config.dv, block_us = 3;
+  const struct target *t = p->target;
+  p->bytes = 2 * 4 * dk * dv + token_bytes(v, &p->config);
+  p->flops = 2 * dk * dv * (program->nops + program->nprojections);
+  p->floor_ns = p->bytes / t->copy_gbs;
+  p->predicted_ns =
+      larger(p->floor_ns, 1e3 * block_us * p->blocks_a_head / ((double)t->sms * p->blocks_an_sm));
+}
+
+static bool has_tile(const struct plan *plans, int n, int tile) {
+  for (int i = 0; i < n; i++)
+    if (plans[i].dv_tile == tile) return true;
+  return false;
+}
+
+static int candidates(const struct variant *v, const struct gen_config *config,
+                      const struct target *target, struct plan *ret, struct arena *a) {
+  static const int tiles[] = {64, 32, 16, 128, 256};
+  struct step_program program;
+  int n = 0;
+  step_program(&v->branches[0], &program);
+  for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
+    const int tile = smaller(tiles[i], round_up(config->dv, 16));
+    if (has_tile(ret, n, tile)) continue;
+    struct plan *p = &ret[n++];
+    *p = (struct plan){.schedule = &schedule_step, .target = target, .config = *config};
+    p->dv_tile = tile;
+    p->threads = tile / 16 * 32;
+    p->blocks_a_head = (config->dv + tile - 1) / tile;
+    p->smem_bytes = smem_bytes(p, &program);
+    p->blocks_an_sm = resident_blocks(p, &program);
+    const int registers = registers_wanted(p, &program) * p->threads;
+    if (registers > target->registers)
+      p->reason = arena_printf(a, "wants %d registers; an SM has %d", registers, target->registers);
+    else if (p->smem_bytes > target->smem_block)
+      p->reason = "wants more shared memory than a block has";
+    else if (p->blocks_a_head > 1 && row_code_reduces(v->output))
+      p->reason = "the output wants all channels in one block";
+    else
+      predict(p, v, &program);
+  }
+  return n;
+}
+
+const struct schedule schedule_step = {
+    .name = "step",
+    .template_name = "templates/step.k.c",
+    .pass = MKC_STEP,
+    .about = "decode: the state in registers, read and written once a call",
+    .lacks = lacks,
+    .candidates = candidates,
+    .slots = schedule_step_slots,
+};
