@@ -31,8 +31,9 @@ static void assert_no_spills(const char *log) {
   assert_true(seen > 0);
 }
 
-static void compile(const char *path, const char *text, const char *arch, int dk, int dv) {
-  const struct gen_config c = {.arch = arch, .dtype = MKC_BF16, .dk = dk, .dv = dv};
+static void compile_pass(const char *path, const char *text, mkc_pass pass, const char *arch,
+                         int dk, int dv) {
+  const struct gen_config c = {.arch = arch, .pass = pass, .dtype = MKC_BF16, .dk = dk, .dv = dv};
   struct op_source s;
   struct error err = {0};
   struct nvrtc_result r = {0};
@@ -49,6 +50,10 @@ static void compile(const char *path, const char *text, const char *arch, int dk
   if (strstr(r.log, "warning") || strstr(r.log, "(C7")) fail_msg("%s %s: %s", path, arch, r.log);
   nvrtc_result_finish(&r);
   op_source_finish(&s);
+}
+
+static void compile(const char *path, const char *text, const char *arch, int dk, int dv) {
+  compile_pass(path, text, MKC_FORWARD, arch, dk, dv);
 }
 
 static void compile_shipped(const char *name, const char *arch, int dk, int dv) {
@@ -75,6 +80,19 @@ static void test_all_architectures(void **state) {
     compile_shipped("simple_gla", archs[a], 256, 192);
   }
   print_message("slowest: %.0f ms from spec to cubin\n", slowest_ms);
+}
+
+/* A decode step: with a sum over dk before the write, at sizes with few and with most registers. */
+static void test_step(void **state) {
+  (void)state;
+  static const int sizes[][2] = {{64, 64}, {128, 128}, {60, 100}, {256, 256}};
+  if (!nvrtc) skip();
+  char *path = source_path("tests/specs/kda.lua"), *text = read_file(path, NULL);
+  for (size_t a = 0; a < sizeof archs / sizeof *archs; a++)
+    for (int i = 0; i < 4; i++)
+      compile_pass(path, text, MKC_STEP, archs[a], sizes[i][0], sizes[i][1]);
+  free(text);
+  free(path);
 }
 
 /* Long expressions in the kernel: every function that a spec may use there. */
@@ -167,11 +185,9 @@ static int close_nvrtc(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_all_architectures),
-      cmocka_unit_test(test_expressions),
-      cmocka_unit_test(test_names),
-      cmocka_unit_test(test_row_programs),
-      cmocka_unit_test(test_vocabulary),
+      cmocka_unit_test(test_all_architectures), cmocka_unit_test(test_step),
+      cmocka_unit_test(test_expressions),       cmocka_unit_test(test_names),
+      cmocka_unit_test(test_row_programs),      cmocka_unit_test(test_vocabulary),
   };
   return cmocka_run_group_tests(tests, open_nvrtc, close_nvrtc);
 }

@@ -235,6 +235,75 @@ static void test_grid(void **state) {
          "launch: split the batch");
 }
 
+/* ---- the arrays of a decode step ---- */
+
+enum { POOL = 9, S_V = 0, S_STATE, S_INDEX, S_STATES, S_NARRAYS };
+
+static const struct op_source step = {
+    .name = "step",
+    .dk = DK,
+    .dv = DV,
+    .blocks_a_head = 1,
+    .narrays = S_NARRAYS,
+    .arrays = {{"v", "BTHv", MKC_BF16, 0, 0, 2, 0},
+               {"state", "NHkv", MKC_F32, 1, 0, 16, 1},
+               {"state_index", "B", MKC_I32, 0, 1, 4, 0},
+               {"states", "BTHkv", MKC_F32, 1, 1, 16, 0}},
+};
+
+static void set_step(void) {
+  SET(S_V, B, T, H, DV);
+  SET(S_STATE, POOL, H, DK, DV);
+  SET(S_INDEX, B);
+  SET(S_STATES, B, T, H, DK, DV);
+  for (int i = 0; i < S_NARRAYS; i++) args[i].dtype = step.arrays[i].dtype;
+}
+
+static mkc_status pack_step(struct error *err) {
+  return op_args_pack(&step, args, S_NARRAYS, block, &blocks, err);
+}
+
+static void expect_step(const char *text) {
+  struct error err = {0};
+  assert_int_equal(pack_step(&err), MKC_E_ARGUMENT);
+  assert_string_equal(error_text(&err), text);
+  error_finish(&err);
+  set_step();
+}
+
+static void test_states(void **state) {
+  (void)state;
+  struct error err = {0};
+  const int64_t one = DK * DV;
+  set_step();
+  args[S_STATE].stride[0] = H * one + 8; /* between slots there may be something else */
+  args[S_INDEX].stride[0] = 2;
+  assert_int_equal(pack_step(&err), MKC_OK);
+  expect_slots(S_STATE, H * one + 8, 0, one, POOL);
+  expect_slots(S_INDEX, 2, 0, 0, 0);
+  expect_slots(S_STATES, T * H * one, H * one, one, H);
+  set_step();
+  args[S_STATE].stride[2] = DV + 4;
+  expect_step(
+      "step: the stride of dk in state is 36; it must be 32 (the rows of a state lie side by "
+      "side)");
+  args[S_STATES].stride[3] = DV + 4;
+  expect_step("step: the stride of dk in states is 36; it must be 32 (the rows of a state lie side "
+              "by side)");
+  args[S_STATE].shape[1] = 2;
+  expect_step("step: state has 2 heads, but H = 4 (the largest count): an output has H");
+  args[S_STATE].stride[0] = 0;
+  expect_step("step: the stride of N in state is 0, so its elements overlap or interleave: an "
+              "output must have each element to itself");
+  args[S_INDEX].data = NULL;
+  expect_step("step: state has N = 9 states for B = 2 sequences; without state_index, which says "
+              "whose is which, they must be as many");
+  args[S_INDEX].data = NULL;
+  args[S_STATE].shape[0] = B;
+  assert_int_equal(pack_step(&err), MKC_OK);
+  setup(NULL);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_block),   cmocka_unit_test(test_absent_optional),
@@ -242,7 +311,7 @@ int main(void) {
       cmocka_unit_test(test_counts),  cmocka_unit_test(test_types_and_dimensions),
       cmocka_unit_test(test_shapes),  cmocka_unit_test(test_heads),
       cmocka_unit_test(test_strides), cmocka_unit_test(test_output_overlap),
-      cmocka_unit_test(test_grid),
+      cmocka_unit_test(test_grid),    cmocka_unit_test(test_states),
   };
   return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -1,0 +1,415 @@
+/* kda, step pass: bf16, dk 60, dv 100, sm_90a. Emitted by maskc 0.1.0.
+ *
+ *   S <- diag(exp(-exp(A_log) * softplus(g + dt_bias))) S
+ *   S <- (I - sigmoid(beta) l2norm(k) l2norm(k)') S
+ *   S <- S + l2norm(k) (sigmoid(beta) * v)'
+ *   o = dk^-0.5 S' l2norm(q)
+ *   decay channel, delta rule, flat, score linear
+ *   input q [B,T,H,dk]
+ *   input k [B,T,H,dk]
+ *   param A_log [H] fp32
+ *   input g [B,T,H,dk] fp32
+ *   param dt_bias [H,dk] fp32
+ *   input beta [B,T,H] fp32
+ *   input v [B,T,H,dv]
+ *
+ * (step dv_tile=64 threads=128 smem=10368 blocks_a_head=2)
+ * 48884 bytes and 60 kFLOP a token of one head; on H100 SXM 80GB the floor is 16.5 ns, predicted 16.5 ns
+ */
+#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
+/* SPDX-License-Identifier: MIT
+ * tile_cuda.h - the tile vocabulary on the GPU, sm_80 class: inline PTX.
+ *
+ * Emitted kernels are written on these names only, so that the same text runs on the CPU device
+ * (tile_host.h has the same names). One paragraph a name: the emitter copies the paragraphs that a
+ * kernel uses into its source, which then includes nothing. NVRTC compiles this as C++17.
+ */
+typedef unsigned short bf16; /* storage only: arithmetic is done in float */
+typedef unsigned short fp16; /* likewise */
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef long long i64;
+#define restrict __restrict__
+#define TILE_FN static __device__ __forceinline__
+#define TILE_UNROLL _Pragma("unroll")
+
+/* TILE_KERNEL(name, args_type, threads, blocks that should fit on one SM) { body reads `a` } */
+#define TILE_KERNEL(name, args_type, threads, min_blocks) \
+  extern "C" __global__ void __launch_bounds__(threads, min_blocks) \
+      name(const __grid_constant__ args_type a)
+
+#define TILE_SMEM_BEGIN(total) extern __shared__ __align__(1024) unsigned char tile_smem_[]
+
+/* an array of `count` elements at a byte offset of the block's shared memory */
+#define TILE_SMEM(type, name, offset, count) type *const name = (type *)(tile_smem_ + (offset))
+
+TILE_FN int tile_tid(void) { return (int)threadIdx.x; }
+
+TILE_FN int tile_lane(void) { return (int)threadIdx.x & 31; }
+
+/* the warp's index, known to be uniform */
+TILE_FN int tile_warp(void) { return __shfl_sync(0xffffffffu, (int)(threadIdx.x >> 5), 0); }
+
+TILE_FN i64 tile_block(void) { return (i64)blockIdx.x; }
+
+TILE_FN void barrier_sync(void) { asm volatile("barrier.cta.sync 0;" ::: "memory"); }
+
+TILE_FN float warp_shuffle_xor_f32(float x, int mask) {
+  float r;
+  asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 31, 0xffffffff;" : "=f"(r) : "f"(x), "r"(mask));
+  return r;
+}
+
+typedef struct __align__(16) tile_f4 { float x, y, z, w; } tile_f4;
+
+TILE_FN tile_f4 ld_f32x4(const void *p) { return *(const tile_f4 *)p; }
+
+TILE_FN void st_f32x4(void *p, float x, float y, float z, float w) {
+  tile_f4 v;
+  v.x = x;
+  v.y = y;
+  v.z = z;
+  v.w = w;
+  *(tile_f4 *)p = v;
+}
+
+/* two floats, rounded to nearest even, `lo` in the low half */
+TILE_FN u32 pack_bf16x2(float lo, float hi) {
+  u32 r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
+  return r;
+}
+
+TILE_FN float bf16lo_f32(u32 x) { return __uint_as_float(x << 16); }
+
+TILE_FN float tile_exp(float x) { return expf(x); }
+
+TILE_FN float tile_sqrt(float x) { return sqrtf(x); }
+
+TILE_FN float tile_sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+/* log(1 + e^x), without overflow and without loss where it is small */
+TILE_FN float tile_softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }
+#else
+#include "tile_host.h" /* the same names on the CPU device */
+#endif
+
+enum {
+  DK = 60,
+  DK_ROWS = 64, /* those past DK are zero */
+  DV = 100,
+  DV_TILE = 64, /* value channels of a block */
+  SPLITS = 2, /* blocks a head */
+  WARPS = DV_TILE / 16,
+  THREADS = 32 * WARPS,
+  COLUMN_LANES = 4, /* of a warp, side by side, 4 channels each */
+  ROW_LANES = 8,
+  LANE_ROWS = DK_ROWS / ROW_LANES,
+  TOKENS = 8, /* whose values are in shared memory at once */
+
+  /* the values of a token, in floats */
+  Q = 0, /* l2norm(q) */
+  K = Q + DK_ROWS, /* l2norm(k) */
+  CHANNEL_DECAY = K + DK_ROWS, /* exp(-exp(A_log) * softplus(g + dt_bias)) */
+  V = CHANNEL_DECAY + DK_ROWS, /* sigmoid(beta) * v */
+  Y = V + DV_TILE, /* S' q */
+  RATE = Y + DV_TILE, /* sigmoid(beta) */
+  TOKEN = (RATE + 1 + 3) / 4 * 4,
+  SMEM_BYTES = 4 * TOKENS * TOKEN
+};
+
+/* Strides are in elements. Head h of the output reads head h * heads / H of an array. */
+typedef struct op_args {
+  i64 B, T, H;
+  struct { const bf16 *at; i64 batch, token, head, heads; } in_q; /* q [B,T,H,dk] */
+  struct { const bf16 *at; i64 batch, token, head, heads; } in_k; /* k [B,T,H,dk] */
+  struct { const float *at; i64 batch, token, head, heads; } param_A_log; /* A_log [H] */
+  struct { const float *at; i64 batch, token, head, heads; } in_g; /* g [B,T,H,dk] */
+  struct { const float *at; i64 batch, token, head, heads; } param_dt_bias; /* dt_bias [H,dk] */
+  struct { const float *at; i64 batch, token, head, heads; } in_beta; /* beta [B,T,H] */
+  struct { const bf16 *at; i64 batch, token, head, heads; } in_v; /* v [B,T,H,dv] */
+  struct { float *at; i64 slot, unused, head, slots; } state; /* state [N,H,dk,dv] */
+  struct { const int *at; i64 batch, token, head, heads; } state_index; /* state_index [B], or null */
+  struct { const int *at; i64 batch, token, head, heads; } accepted; /* accepted [B], or null */
+  struct { bf16 *at; i64 batch, token, head, heads; } o; /* o [B,T,H,dv] */
+  struct { float *at; i64 batch, token, head, heads; } states; /* states [B,T,H,dk,dv], or null */
+} op_args;
+
+/* What the spec's expressions read once a head. */
+typedef struct head_values {
+  float param_A_log;
+} head_values;
+
+/* What the spec's expressions read once a token. */
+typedef struct gate_values {
+  float in_beta;
+} gate_values;
+
+/* of token t */
+TILE_FN gate_values load_gate(const op_args *a, const float *in_beta, i64 t) {
+  gate_values gate;
+  gate.in_beta = in_beta[t * a->in_beta.token];
+  return gate;
+}
+
+/* rate: sigmoid(beta) */
+TILE_FN float rate_value(const gate_values gate) {
+  return tile_sigmoid(gate.in_beta);
+}
+
+/* over the lanes of a warp */
+TILE_FN float warp_sum(float x) {
+  TILE_UNROLL
+  for (int mask = 1; mask < 32; mask *= 2) {
+    const float other = warp_shuffle_xor_f32(x, mask);
+    x += other;
+  }
+  return x;
+}
+
+/* q: l2norm(q) */
+TILE_FN float q_term0(const float in_q) {
+  return in_q * in_q;
+}
+
+TILE_FN float q_value(const float in_q, const float row0) {
+  return in_q * row0;
+}
+
+/* k: l2norm(k) */
+TILE_FN float k_term0(const float in_k) {
+  return in_k * in_k;
+}
+
+TILE_FN float k_value(const float in_k, const float row0) {
+  return in_k * row0;
+}
+
+/* channel_decay: exp(-exp(A_log) * softplus(g + dt_bias)) */
+TILE_FN float channel_decay_value(const head_values per_head, const float in_g, const float param_dt_bias) {
+  return tile_exp(-tile_exp(per_head.param_A_log) * tile_softplus(in_g + param_dt_bias));
+}
+
+/* v: sigmoid(beta) * v */
+TILE_FN float v_value(const gate_values gate, const float in_v) {
+  return tile_sigmoid(gate.in_beta) * in_v;
+}
+
+/* The slot of a sequence; -1: it has none, and is skipped. */
+TILE_FN i64 slot_of(const op_args *a, i64 batch) {
+  const i64 slot = a->state_index.at ? (i64)a->state_index.at[batch * a->state_index.batch] : batch;
+  return slot >= 0 && slot < a->state.slots ? slot : -1;
+}
+
+/* After how many tokens the state is left in place: all, or those that the caller accepted. Below
+ * 1: it stays as it is. */
+TILE_FN i64 tokens_accepted(const op_args *a, i64 batch) {
+  i64 n = a->T;
+  if (a->accepted.at) n = (i64)a->accepted.at[batch * a->accepted.batch];
+  return n < a->T ? n : a->T;
+}
+
+TILE_FN void load_channels(float *ret, const float *from) {
+  const tile_f4 x = ld_f32x4(from);
+  ret[0] = x.x;
+  ret[1] = x.y;
+  ret[2] = x.z;
+  ret[3] = x.w;
+}
+
+/* four channels of a state in memory, 16 bytes at once */
+TILE_FN void load_state(float *ret, const float *from) { load_channels(ret, from); }
+
+TILE_FN void store_state(float *to, const float *x) { st_f32x4(to, x[0], x[1], x[2], x[3]); }
+
+/* A factor of 0 forgets infinities and NaN, too. */
+TILE_FN float forget(float x, float factor) { return factor == 0.0f ? 0.0f : factor * x; }
+
+/* sums of four channels over the lanes that hold their rows; every lane has them */
+TILE_FN void sum_over_rows(float *x) {
+  TILE_UNROLL
+  for (int mask = COLUMN_LANES; mask < 32; mask *= 2)
+    TILE_UNROLL
+    for (int c = 0; c < 4; c++) {
+      const float other = warp_shuffle_xor_f32(x[c], mask);
+      x[c] += other;
+    }
+}
+
+TILE_KERNEL(kda_step, op_args, THREADS, 5) {
+  TILE_SMEM_BEGIN(SMEM_BYTES);
+  TILE_SMEM(float, tokens, 0, TOKENS * TOKEN);
+
+  const int lane = tile_lane(), warp = tile_warp();
+  const int row_lane = lane / COLUMN_LANES, column = 16 * warp + lane % COLUMN_LANES * 4;
+  const int H = (int)a.H, block = (int)tile_block();
+  const int batch = block / SPLITS / H, head = block / SPLITS % H, dv0 = block % SPLITS * DV_TILE;
+  const int channels = DV - dv0 < DV_TILE ? DV - dv0 : DV_TILE;
+  const int mine = column < channels; /* other lanes repeat the first columns and store nothing */
+  const int first_element = row_lane * DV + dv0 + (mine ? column : 0); /* of a state: the lane's first */
+  const i64 T = a.T, slot = slot_of(&a, batch);
+  bf16 *o = a.o.at + batch * a.o.batch + head * a.o.head + dv0;
+
+  if (slot < 0) {
+    for (i64 t = warp; t < T; t += WARPS)
+      for (int c = lane; c < channels; c += 32) o[t * a.o.token + c] = (bf16)pack_bf16x2(0.0f, 0.0f);
+  } else {
+    float *state = a.state.at + slot * a.state.slot + head * a.state.head + first_element;
+    float s[LANE_ROWS][4]; /* rows row_lane, row_lane + 8, ... of this lane's 4 columns */
+    TILE_UNROLL
+    for (int n = 0; n < LANE_ROWS; n++) {
+      const int inside = ROW_LANES * n + row_lane < DK;
+      load_state(s[n], state + (inside ? n * (ROW_LANES * DV) : 0));
+      TILE_UNROLL
+      for (int c = 0; c < 4; c++) s[n][c] = inside ? s[n][c] : 0.0f;
+    }
+
+    const i64 accepted = tokens_accepted(&a, batch);
+    head_values per_head;
+    per_head.param_A_log = a.param_A_log.at[head * a.param_A_log.heads / H * a.param_A_log.head];
+    const bf16 *in_q = a.in_q.at + batch * a.in_q.batch +
+        head * a.in_q.heads / H * a.in_q.head;
+    const bf16 *in_k = a.in_k.at + batch * a.in_k.batch +
+        head * a.in_k.heads / H * a.in_k.head;
+    const float *in_g = a.in_g.at + batch * a.in_g.batch +
+        head * a.in_g.heads / H * a.in_g.head;
+    const float *param_dt_bias = a.param_dt_bias.at + head * a.param_dt_bias.heads / H * a.param_dt_bias.head;
+    const float *in_beta = a.in_beta.at + batch * a.in_beta.batch +
+        head * a.in_beta.heads / H * a.in_beta.head;
+    const bf16 *in_v = a.in_v.at + batch * a.in_v.batch +
+        head * a.in_v.heads / H * a.in_v.head;
+    for (i64 first = 0; first < T; first += TOKENS) {
+      const int count = T - first < TOKENS ? (int)(T - first) : TOKENS;
+      /* the values over channels: a warp takes a token, and each begins with another warp */
+      for (int i = warp; i < count; i += WARPS) {
+        const i64 t = first + i;
+        float in_q_of[2];
+        TILE_UNROLL
+        for (int n = 0; n < 2; n++) {
+          const int c = 32 * n + lane;
+          in_q_of[n] = c < DK ? bf16lo_f32((u32)in_q[t * a.in_q.token + c]) : 0.0f;
+        }
+        float row0 = 0.0f;
+        TILE_UNROLL
+        for (int n = 0; n < 2; n++) {
+          const int c = 32 * n + lane;
+          row0 += c < DK ? q_term0(in_q_of[n]) : 0.0f;
+        }
+        row0 = warp_sum(row0);
+        row0 = 1.0f / tile_sqrt(row0 + 9.99999997e-07f);
+        TILE_UNROLL
+        for (int n = 0; n < 2; n++) {
+          const int c = 32 * n + lane;
+          tokens[i * TOKEN + Q + c] = c < DK ? q_value(in_q_of[n], row0) : 0.0f;
+        }
+      }
+      for (int i = (warp + 3) % WARPS; i < count; i += WARPS) {
+        const i64 t = first + i;
+        float in_k_of[2];
+        TILE_UNROLL
+        for (int n = 0; n < 2; n++) {
+          const int c = 32 * n + lane;
+          in_k_of[n] = c < DK ? bf16lo_f32((u32)in_k[t * a.in_k.token + c]) : 0.0f;
+        }
+        float row0 = 0.0f;
+        TILE_UNROLL
+        for (int n = 0; n < 2; n++) {
+          const int c = 32 * n + lane;
+          row0 += c < DK ? k_term0(in_k_of[n]) : 0.0f;
+        }
+        row0 = warp_sum(row0);
+        row0 = 1.0f / tile_sqrt(row0 + 9.99999997e-07f);
+        TILE_UNROLL
+        for (int n = 0; n < 2; n++) {
+          const int c = 32 * n + lane;
+          tokens[i * TOKEN + K + c] = c < DK ? k_value(in_k_of[n], row0) : 0.0f;
+        }
+      }
+      for (int i = (warp + 2) % WARPS; i < count; i += WARPS) {
+        const i64 t = first + i;
+        TILE_UNROLL
+        for (int n = 0; n < 2; n++) {
+          const int c = 32 * n + lane;
+          tokens[i * TOKEN + CHANNEL_DECAY + c] = c < DK ? channel_decay_value(per_head, in_g[t * a.in_g.token + c], param_dt_bias[c]) : 0.0f;
+        }
+      }
+      for (int i = (warp + 1) % WARPS; i < count; i += WARPS) {
+        const i64 t = first + i;
+        const gate_values gate = load_gate(&a, in_beta, t);
+        TILE_UNROLL
+        for (int n = 0; n < 2; n++) {
+          const int c = 32 * n + lane;
+          tokens[i * TOKEN + V + c] = c < channels ? v_value(gate, bf16lo_f32((u32)in_v[t * a.in_v.token + dv0 + c])) : 0.0f;
+        }
+      }
+      if (tile_tid() >= THREADS - TOKENS && THREADS - 1 - tile_tid() < count) {
+        const int i = THREADS - 1 - tile_tid();
+        const gate_values gate = load_gate(&a, in_beta, first + i);
+        tokens[i * TOKEN + RATE] = rate_value(gate);
+      }
+      barrier_sync(); /* the values of these tokens are there */
+
+      for (int i = 0; i < count; i++) { /* the state through a token */
+        float *token = tokens + i * TOKEN;
+        float r0[4] = {0};
+        TILE_UNROLL
+        for (int n = 0; n < LANE_ROWS; n++) {
+          const float channel_decay = token[CHANNEL_DECAY + ROW_LANES * n + row_lane];
+          const float k = token[K + ROW_LANES * n + row_lane];
+          TILE_UNROLL
+          for (int c = 0; c < 4; c++) {
+            float x = s[n][c];
+            x = forget(x, channel_decay);
+            r0[c] += k * x;
+            s[n][c] = x;
+          }
+        }
+        sum_over_rows(r0);
+        float v[4];
+        load_channels(v, token + V + column);
+        const float rate = token[RATE];
+        float u0[4];
+        TILE_UNROLL
+        for (int c = 0; c < 4; c++) u0[c] = v[c] - rate * r0[c];
+        float y[4] = {0};
+        TILE_UNROLL
+        for (int n = 0; n < LANE_ROWS; n++) {
+          const float k = token[K + ROW_LANES * n + row_lane];
+          const float q = token[Q + ROW_LANES * n + row_lane];
+          TILE_UNROLL
+          for (int c = 0; c < 4; c++) {
+            float x = s[n][c];
+            x += k * u0[c];
+            y[c] += q * x;
+            s[n][c] = x;
+          }
+        }
+        sum_over_rows(y);
+        if (row_lane == 0)
+          st_f32x4(token + Y + column, 0.129099444f * y[0], 0.129099444f * y[1], 0.129099444f * y[2], 0.129099444f * y[3]);
+
+        const i64 t = first + i;
+        if (a.states.at) {
+          float *states = a.states.at + batch * a.states.batch + t * a.states.token +
+                          head * a.states.head + first_element;
+          TILE_UNROLL
+          for (int n = 0; n < LANE_ROWS; n++) {
+            if (ROW_LANES * n + row_lane < DK && mine) store_state(states + n * (ROW_LANES * DV), s[n]);
+          }
+        }
+        if (t + 1 == accepted) {
+          TILE_UNROLL
+          for (int n = 0; n < LANE_ROWS; n++) {
+            if (ROW_LANES * n + row_lane < DK && mine) store_state(state + n * (ROW_LANES * DV), s[n]);
+          }
+        }
+      }
+
+      barrier_sync(); /* S' q of these tokens is there */
+      for (int i = warp; i < count; i += WARPS) {
+        for (int c = lane; c < channels; c += 32)
+          o[(first + i) * a.o.token + c] = (bf16)pack_bf16x2(tokens[i * TOKEN + Y + c], 0.0f);
+      }
+    }
+  }
+}
