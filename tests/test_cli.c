@@ -364,6 +364,21 @@ static void runs_on_files(void **state) {
   free(x);
 }
 
+/* The same tokens as one long decode: its state is read and written. */
+static void runs_a_step_on_files(void **state) {
+  struct arrays *x = make_arrays(*state);
+  expect(state,
+         "run @/gated.lua --pass step " INPUTS
+         "--in state=@/h0.npy --out o=@/o.npy --out state=@/ht.npy --repeat 2",
+         0, "  state  relative L2 error", NULL);
+  compare(*state, "o.npy", x->o, B * T * H * D, 5e-3);
+  compare(*state, "ht.npy", x->ht, B * H * D * D, 3e-3);
+  expect(state, "run @/gated.lua --pass step " INPUTS, 1, NULL, "--in state=FILE.npy");
+  expect(state, "run @/gated.lua --pass step --dtype fp32 --json", 0, "\"T\": 1", NULL);
+  expect(state, "build @/gated.lua --pass step --emit=cu", 0, "_step, op_args, THREADS", NULL);
+  free(x);
+}
+
 static void runs_on_random_arrays(void **state) {
   expect(state, "run @/gated.lua --shape B=1,T=65,H=3 --h0 --seed 7", 0, "T=65", NULL);
   expect(state, "run retnet --shape B=1,T=1,H=2,dk=128 --json", 0, "\"compared\": true", NULL);
@@ -428,6 +443,7 @@ int main(void) {
       cmocka_unit_test(names_several_outputs),
       cmocka_unit_test(environment_lacks),
       cmocka_unit_test(runs_on_files),
+      cmocka_unit_test(runs_a_step_on_files),
       cmocka_unit_test(runs_on_random_arrays),
       cmocka_unit_test(checks_addresses),
       cmocka_unit_test(missing_arrays),
