@@ -86,7 +86,14 @@ TILE_FN float tile_exp(float x) { return expf(x); }
 
 TILE_FN float tile_sqrt(float x) { return sqrtf(x); }
 
-TILE_FN float tile_sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+/* 1 / x to an ulp; results below 2^-126 are 0 */
+TILE_FN float tile_rcp(float x) {
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+
+TILE_FN float tile_sigmoid(float x) { return tile_rcp(1.0f + expf(-x)); }
 
 /* log(1 + e^x), without overflow and without loss where it is small */
 TILE_FN float tile_softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }
