@@ -21,7 +21,7 @@ static mkc_tensor tile(uint16_t (*data)[D]) {
 }
 
 static mkc_status launch(const mkc_op *op) {
-  mkc_tensor args[7] = {0}; /* q k v g h0 o ht; data NULL leaves h0 and ht out */
+  mkc_tensor args[8] = {0}; /* q k v g h0 o ht cu_seqlens; data NULL leaves one out */
   args[mkc_op_arg_index(op, "q")] = tile(q);
   args[mkc_op_arg_index(op, "k")] = tile(k);
   args[mkc_op_arg_index(op, "v")] = tile(v);

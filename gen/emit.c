@@ -34,18 +34,20 @@ static const char *axes_text(const char *axes) {
   static const struct {
     const char *axes, *text;
   } names[] = {
-      {"BTHk", "[B,T,H,dk]"}, {"BTHv", "[B,T,H,dv]"},  {"BTH", "[B,T,H]"},
-      {"H", "[H]"},           {"BHkv", "[B,H,dk,dv]"}, {"NHkv", "[N,H,dk,dv]"},
-      {"Hk", "[H,dk]"},       {"Hv", "[H,dv]"},        {"BTHkv", "[B,T,H,dk,dv]"},
-      {"B", "[B]"},
+      {"BTHk", "[B,T,H,dk]"}, {"BTHv", "[B,T,H,dv]"},     {"BTH", "[B,T,H]"},
+      {"H", "[H]"},           {"BHkv", "[B,H,dk,dv]"},    {"NHkv", "[N,H,dk,dv]"},
+      {"Hk", "[H,dk]"},       {"Hv", "[H,dv]"},           {"BTHkv", "[B,T,H,dk,dv]"},
+      {"B", "[B]"},           {"C", "[N+1], int or i64"},
   };
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (!strcmp(names[i].axes, axes)) return names[i].text;
   return axes;
 }
 
+/* MKC_I64 is cu_seqlens's, which may be int32, too. */
 static const char *ctype(mkc_dtype t) {
-  return t == MKC_BF16 ? "bf16" : t == MKC_F16 ? "fp16" : t == MKC_I32 ? "int" : "float";
+  static const char *const types[] = {"float", "bf16", "fp16", "int", "void"};
+  return types[t];
 }
 
 struct op_array emit_array_of(const char *name, const char *axes, mkc_dtype dtype, int align) {

@@ -196,6 +196,9 @@ static void emit_states_and_output(struct emission *e) {
   emit_array(e, "h0", h0);
   emit_output(e, "o", "BTHv", e->plan->config.dtype, align_of_axis(&e->plan->config, AXIS_DV), 0);
   emit_output(e, "ht", "BHkv", MKC_F32, 4, 1);
+  struct op_array cu_seqlens = emit_array_of("cu_seqlens", "C", MKC_I64, 4);
+  cu_seqlens.optional = 1;
+  emit_array(e, "cu_seqlens", cu_seqlens);
 }
 
 /* What all the code of a kernel reads. */

@@ -146,8 +146,8 @@ MKC_API mkc_status mkc_op_prepare(mkc_op *op);
 /* An array of the op, in the order in which mkc_op_launch takes them. */
 typedef struct mkc_arg_info {
   const char *name; /* the spec's name ("q", "g"), or h0, ht, o; state, ... of a step */
-  const char *axes; /* one letter a dimension: B batch, N slots of a pool, T token, H head, k dk,
-                       v dv. "BTHk", "H" */
+  const char *axes; /* one letter a dimension: B batch, N slots of a pool, C one more than the
+                       sequences of a packed batch, T token, H head, k dk, v dv. "BTHk", "H" */
   mkc_dtype dtype;
   int output;   /* 1: written by the op */
   int optional; /* 1: data may be NULL */
@@ -161,7 +161,12 @@ MKC_API int mkc_op_arg_index(const mkc_op *op, const char *name); /* -1: no such
 MKC_API const char *mkc_op_source(const mkc_op *op);
 MKC_API const char *mkc_op_plan(const mkc_op *op);
 
-/* A strided array. Strides are in elements; the last dimension's must be 1 for arrays that end in
+/* Packed sequences of different lengths: cu_seqlens, optional, is [N+1], int32 or int64 (its
+ * mkc_arg_info says int64): sequence n is the tokens cu_seqlens[n] up to cu_seqlens[n + 1] of
+ * arrays whose B is 1, and states have N for B. It is read on the device, where a wrong number is
+ * moved between 0 and T, so that no access leaves an array.
+ *
+ * A strided array. Strides are in elements; the last dimension's must be 1 for arrays that end in
  * k or v. The number of heads of each input must divide H, that of the output; head h of the
  * output reads head h * heads / H of the input. The caller keeps the memory. */
 typedef struct mkc_tensor {

@@ -25,8 +25,8 @@ struct mkc_op {
 /* ---- create ---- */
 
 static bool known_axes(const char *axes) {
-  static const char *const known[] = {"BTHk", "BTHv", "BTH",  "B",     "H", "Hk",
-                                      "Hv",   "BHkv", "NHkv", "BTHkv", NULL};
+  static const char *const known[] = {"C",  "BTHk", "BTHv", "BTH",  "B",     "H",
+                                      "Hk", "Hv",   "BHkv", "NHkv", "BTHkv", NULL};
   for (int i = 0; known[i]; i++)
     if (!strcmp(axes, known[i])) return true;
   return false;

@@ -13,9 +13,10 @@
 enum { SLOT_POINTER, SLOT_BATCH, SLOT_TOKEN, SLOT_HEAD, SLOT_COUNT };
 
 struct extents {
-  int64_t B, T, H, N; /* 0: no array has it */
-  const struct op_array *B_from, *T_from, *N_from;
-  bool index; /* state_index is there */
+  int64_t B, T, H, N, states; /* 0: no array has it; states: the B of h0 and ht */
+  const struct op_array *B_from, *T_from, *N_from, *states_from;
+  bool index;     /* state_index is there */
+  int64_t packed; /* sequences of cu_seqlens; -1: it is not there */
 };
 
 static const char *const dtype_names[] = {"f32", "bf16", "f16", "i32", "i64"};
@@ -30,6 +31,7 @@ static const char *axis_name(char axis) {
   switch (axis) {
   case 'B': return "B";
   case 'N': return "N";
+  case 'C': return "N + 1";
   case 'T': return "T";
   case 'H': return "H";
   case 'k': return "dk";
@@ -67,14 +69,21 @@ static mkc_status agree(const struct op_source *s, const struct op_array *a, cha
                    axis_name(axis), (long long)n, a->name, (long long)*known, (*from)->name);
 }
 
+/* Of a sequence, whether it is one of a batch or packed. */
+static bool is_state(const struct op_array *a) {
+  return strcmp(a->axes, "BHkv") == 0;
+}
+
 static mkc_status take_extent(const struct op_source *s, const struct op_array *a, char axis,
                               int64_t n, struct extents *e, struct error *err) {
   const int64_t channels = axis == 'k' ? s->dk : s->dv;
   if (n < 1)
     return error_set(err, MKC_E_ARGUMENT, "%s: %s is %lld in %s; it must be at least 1", s->name,
                      axis_name(axis), (long long)n, a->name);
+  if (axis == 'B' && is_state(a)) return agree(s, a, axis, n, &e->states, &e->states_from, err);
   switch (axis) {
   case 'B': return agree(s, a, axis, n, &e->B, &e->B_from, err);
+  case 'C': e->packed = n - 1; return MKC_OK;
   case 'N': return agree(s, a, axis, n, &e->N, &e->N_from, err);
   case 'T': return agree(s, a, axis, n, &e->T, &e->T_from, err);
   case 'H': e->H = n > e->H ? n : e->H; return MKC_OK;
@@ -96,7 +105,8 @@ static mkc_status take_array(const struct op_source *s, const struct op_array *a
                              const mkc_tensor *t, struct extents *e, struct error *err) {
   const int ndim = (int)strlen(a->axes);
   if (t->ndim != ndim) return wrong_ndim(s, a, t->ndim, err);
-  if (t->dtype != a->dtype)
+  const bool either = a->axes[0] == 'C' && t->dtype == MKC_I32; /* or int64 */
+  if (t->dtype != a->dtype && !either)
     return error_set(err, MKC_E_ARGUMENT, "%s: %s is %s; it takes %s", s->name, a->name,
                      dtype_name(t->dtype), dtype_name(a->dtype));
   for (int d = 0; d < ndim; d++) {
@@ -130,6 +140,26 @@ static mkc_status check_pool(const struct op_source *s, const struct extents *e,
                    "%s: %s has N = %lld states for B = %lld sequences; without state_index, which "
                    "says whose is which, they must be as many",
                    s->name, e->N_from->name, (long long)e->N, (long long)e->B);
+}
+
+/* B becomes the count of sequences: the batch, or those that cu_seqlens packs into it. */
+static mkc_status settle_sequences(const struct op_source *s, struct extents *e,
+                                   struct error *err) {
+  const bool packed = e->packed >= 0;
+  if (e->packed == 0)
+    return error_set(err, MKC_E_ARGUMENT,
+                     "%s: cu_seqlens has one number; for N sequences it has N + 1", s->name);
+  if (packed && e->B != 1)
+    return error_set(err, MKC_E_ARGUMENT,
+                     "%s: B is %lld in %s; with cu_seqlens the sequences are packed, and B is 1",
+                     s->name, (long long)e->B, e->B_from->name);
+  const int64_t sequences = packed ? e->packed : e->B;
+  if (e->states && e->states != sequences)
+    return error_set(err, MKC_E_ARGUMENT, "%s: B is %lld in %s, but %lld in %s", s->name,
+                     (long long)e->states, e->states_from->name, (long long)sequences,
+                     packed ? "cu_seqlens" : e->B_from->name);
+  e->B = sequences;
+  return MKC_OK;
 }
 
 /* ---- second pass ---- */
@@ -218,24 +248,27 @@ static mkc_status check_overlap(const struct op_source *s, const struct op_array
 
 static mkc_status check_pointer(const struct op_source *s, const struct op_array *a,
                                 const mkc_tensor *t, struct error *err) {
-  if (a->align <= 1 || (uintptr_t)t->data % (unsigned)a->align == 0) return MKC_OK;
+  const int align = a->axes[0] == 'C' ? dtype_bytes[t->dtype] : a->align;
+  if (align <= 1 || (uintptr_t)t->data % (unsigned)align == 0) return MKC_OK;
   return error_set(
       err, MKC_E_ARGUMENT,
       "%s: %s begins at %p; it must be aligned to %d bytes, or the op made with a smaller align",
-      s->name, a->name, t->data, a->align);
+      s->name, a->name, t->data, align);
 }
 
 static int slot_of(char axis) {
   switch (axis) {
   case 'B':
-  case 'N': return SLOT_BATCH;
+  case 'N':
+  case 'C': return SLOT_BATCH;
   case 'H': return SLOT_HEAD;
   default: return SLOT_TOKEN; /* T, or the row (k) of a state */
   }
 }
 
-/* Slots of a pool, or heads. */
+/* Slots of a pool, or heads; of cu_seqlens the bytes of a number. */
 static int64_t count_of(const struct op_array *a, const mkc_tensor *t) {
+  if (a->axes[0] == 'C') return dtype_bytes[t->dtype];
   const char *counted = strchr(a->axes, a->axes[0] == 'N' ? 'N' : 'H');
   return counted ? t->shape[counted - a->axes] : 0;
 }
@@ -292,10 +325,11 @@ static mkc_status count_blocks(const struct op_source *s, const struct extents *
 mkc_status op_args_pack(const struct op_source *s, const mkc_tensor *args, int nargs, void *block,
                         long long *ret_blocks, struct error *err) {
   int64_t slots[ARGS_HEAD_SLOTS + ARRAY_SLOTS * OP_MAX_ARRAYS] = {0};
-  struct extents e = {0};
+  struct extents e = {.packed = -1};
   if (nargs != s->narrays) return wrong_count(s, nargs, err);
   mkc_status st = find_extents(s, args, &e, err);
   if (!st) st = check_pool(s, &e, err);
+  if (!st) st = settle_sequences(s, &e, err);
   if (!st) st = count_blocks(s, &e, ret_blocks, err);
   for (int i = 0; !st && i < s->narrays; i++) {
     int64_t *array_slots = slots + ARGS_HEAD_SLOTS + ARRAY_SLOTS * i;

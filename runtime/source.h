@@ -7,7 +7,7 @@
  * The kernel takes one struct by value, made of 8-byte slots only, so that the runtime can fill it
  * by offset on any host:
  *
- *   slot 0      B        batch (int64)
+ *   slot 0      B        batch, or sequences where cu_seqlens is there (int64)
  *   slot 1      T        tokens
  *   slot 2      H        heads of the output
  *   then for each array, in the order of the table, ARRAY_SLOTS slots:
@@ -17,6 +17,9 @@
  * A state "BHkv" has its row stride, that of k, in the token's slot. In a pool "NHkv" the stride of
  * batch is that of a slot and N stands for heads; the array named state_index [B] says which slot is
  * whose, and without it N is B. There and in "BTHkv" the rows of a matrix lie side by side.
+ * cu_seqlens, "C", packs sequences into a batch of one: sequence n is the tokens cu_seqlens[n] up to
+ * cu_seqlens[n + 1] of every array that has tokens, and states "BHkv" have the sequences for their B.
+ * Its numbers are int32 or int64; the slot of heads says how many bytes.
  */
 #ifndef MKC_SOURCE_H
 #define MKC_SOURCE_H
@@ -27,7 +30,7 @@ enum { ARGS_HEAD_SLOTS = 3, ARRAY_SLOTS = 5, OP_MAX_ARRAYS = 24 };
 
 struct op_array {
   char name[64];
-  char axes[6]; /* "BTHk", "BTHv", "BTH", "B", "H", "Hk", "Hv", "BHkv", "NHkv", "BTHkv" */
+  char axes[6]; /* "C", "BTHk", "BTHv", "BTH", "B", "H", "Hk", "Hv", "BHkv", "NHkv", "BTHkv" */
   mkc_dtype dtype;
   int output, optional;
   int align;    /* bytes that the pointer and every stride must be a multiple of */

@@ -5,7 +5,7 @@
 //% -- In: arrays, inputs, per_head, element, kind, spec (gen/emit.h). Out: functions of Lua that print
 //% --
 //% --   print_args()              op_args, head_values, gate_values
-//% --   print_load_gate(past_end) load_gate; past_end: also for tokens past the sequence's end
+//% --   print_load_gate(past_end) load_gate; past_end: also for tokens past the sequence's end, T
 //% --   print_per_head(indent)    the declaration of per_head in the kernel
 //% --   print_code(name, code)    NAME, the function of one piece of code
 //% --
@@ -52,10 +52,10 @@ typedef struct gate_values {
 //% if inputs[1] then
 
 /* of token t$(past_end and "; zeros past the sequence's end" or "") */
-TILE_FN gate_values load_gate(const op_args *a, $(gate_parameters), i64 t) {
+TILE_FN gate_values load_gate(const op_args *a, $(gate_parameters), i64 t$(past_end and ", i64 T" or "")) {
   gate_values gate;
 //% if past_end then
-  const int inside = t < a->T;
+  const int inside = t < T;
 //% end
 //% for _, x in ipairs(inputs) do
 //% local value = to_f32(x.field .. "[t * a->" .. x.field .. ".token]", x.field)

@@ -77,7 +77,7 @@ TILE_FN float row_$(f[1])(float x) {
 //%   end
 //% end
 //% parameters[#parameters + 1] = join(all.per_head and "const head_values per_head",
-//%   all.inputs and "const op_args *a", all.inputs and gate_parameters, all.inputs and "i64 t0",
+//%   all.inputs and "const op_args *a", all.inputs and gate_parameters, all.inputs and "i64 t0, i64 T",
 //%   "int rows", tile.columns == "channels" and "int channels")
 
 /* $(what): the terms of its reductions, and a channel */
@@ -93,7 +93,7 @@ TILE_FN void map_$(name)($(join(unpack(parameters)))) {
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
 //% if all.inputs then
-    const gate_values gate = load_gate(a, $(each(inputs, "%")), t0 + row);
+    const gate_values gate = load_gate(a, $(each(inputs, "%")), t0 + row, T);
 //% end
 //% for _, x in ipairs(all.channels) do
 //% if not x.param then
@@ -150,5 +150,5 @@ $(indent)$(x) = $(sum and x .. " + " .. value or "tile_max(" .. x .. ", " .. val
 //%     if x.field ~= target then arguments[#arguments + 1] = x.param and x.field or of[x.field] end
 //%   end
 //%   return "map_" .. name .. "(" .. join(join(unpack(arguments)), all.per_head and "per_head",
-//%     all.inputs and "&a", all.inputs and each(inputs, "%"), all.inputs and t0, rows) .. ")"
+//%     all.inputs and "&a", all.inputs and each(inputs, "%"), all.inputs and t0 .. ", T", rows) .. ")"
 //% end

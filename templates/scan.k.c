@@ -117,6 +117,7 @@ TILE_FN float output_value(
 //% print_load("qk", qk_tile, "q or k")
 //% print_load("v", v_tile, tiles[1] and "an array over dv" or "v")
 //% print_store("o", v_tile, "o")
+//% print_sequence_start()
 
 /* rows of the chunk that starts at token `first`: CHUNK, or fewer at the sequence's end */
 TILE_FN int chunk_rows(i64 T, i64 first) { return T - first < CHUNK ? (int)(T - first) : CHUNK; }
@@ -182,8 +183,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
   const int a_row = lane & 15, a_col = 8 * (lane >> 4);
   const int b_row = (lane & 7) + 8 * (lane >> 4), b_col = 8 * ((lane >> 3) & 1);
 
-  const i64 T = a.T;
-  const int chunks = (int)((T + CHUNK - 1) / CHUNK), H = (int)a.H, block = (int)tile_block();
+  const int H = (int)a.H, block = (int)tile_block();
 //% if splits > 1 then
   const int batch = block / SPLITS / H, head = block / SPLITS % H, dv0 = block % SPLITS * DV_TILE;
 //% else
@@ -192,14 +192,15 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% if pass ~= "" then
   const int channels = DV - dv0 < DV_TILE ? DV - dv0 : DV_TILE; /* of this block */
 //% end
+//% print_sequence()
+  const int chunks = (int)((T + CHUNK - 1) / CHUNK);
   /* element offsets of the next chunk to load and to store */
-  i64 q_at = batch * a.q.batch + head * a.q.heads / H * a.q.head;
-  i64 k_at = batch * a.$(k_array).batch + head * a.$(k_array).heads / H * a.$(k_array).head;
-  i64 v_at = batch * a.v.batch + head * a.v.heads / H * a.v.head$(plus_dv0);
-  i64 o_at = batch * a.o.batch + head * a.o.head$(plus_dv0);
+  i64 q_at = $(first_of("a.q"));
+  i64 k_at = $(first_of("a." .. k_array));
+  i64 v_at = $(first_of("a.v"))$(plus_dv0);
+  i64 o_at = batch * a.o.batch + first * a.o.token + head * a.o.head$(plus_dv0);
 //% for _, x in ipairs(tiles) do
-//% local f = "a." .. x.array
-  i64 at_$(x.field) = batch * $(f).batch + head * $(f).heads / H * $(f).head$(plus_dv0);
+  i64 at_$(x.field) = $(first_of("a." .. x.array))$(plus_dv0);
 //% end
 //% print_per_head("  ")
 //% print_channel_params(plus_dv0)
@@ -450,7 +451,8 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
   }
 
   barrier_sync(); /* the last chunk's output is complete */
-  store_o(a.o.at + o_at, sO, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK)$(pass));
+  if (chunks > 0) /* a packed sequence may be empty */
+    store_o(a.o.at + o_at, sO, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK)$(pass));
   if (a.ht.at) {
 //% print_state("ht", "", "ht[k * a.ht.token + v] = state[n][e]")
   }

@@ -12,7 +12,11 @@
 //% --                             kernel; plus_dv0: " + dv0" where a block begins elsewhere in dv
 //% --   print_load_gates(indent, first)   the gates of a lane's tokens from `first` on
 //% --
-//% -- and token: whether anything varies from token to token, so that there is a token table;
+//% --   print_sequence_start(), print_sequence()   the function, and in the kernel first and T: the
+//% --                             first token of the block's sequence, and how many it has
+//% --
+//% -- and first_of(array): the text of the element offset of that token in an array of this head;
+//% -- token: whether anything varies from token to token, so that there is a token table;
 //% -- constant: the decay is the same for all tokens; table_arguments of a call of token_table.
 //% --
 //% -- With b_i the sum of the log2 decay from the chunk's start through token i, the token table of a
@@ -151,14 +155,40 @@ TILE_FN void token_table($(table_parameters)) {
 //% end
 //% function print_gate_pointers()
 //% for _, x in ipairs(inputs) do
-  const $(x.fp32 and "float" or element) *$(x.field) = a.$(x.field).at +
-      batch * a.$(x.field).batch + head * a.$(x.field).heads / H * a.$(x.field).head;
+//% local f = "a." .. x.field
+  const $(x.fp32 and "float" or element) *$(x.field) = $(f).at + $(first_of(f));
 //% end
+//% end
+//% -- the element offset of the first token of this block's sequence and head in an array
+//% function first_of(array)
+//%   return ("batch * A.batch + first * A.token + head * A.heads / H * A.head"):gsub("A", array)
+//% end
+//% function print_sequence_start()
+
+/* The first token of sequence n of a packed batch; a wrong number is moved into the arrays. */
+TILE_FN i64 sequence_start(const op_args *a, i64 n) {
+  const i64 at = n * a->cu_seqlens.batch;
+  i64 start;
+  if (a->cu_seqlens.heads == 8)
+    start = ((const i64 *)a->cu_seqlens.at)[at];
+  else
+    start = ((const int *)a->cu_seqlens.at)[at];
+  return start < 0 ? 0 : start < a->T ? start : a->T;
+}
+//% end
+//% function print_sequence()
+  /* the tokens of this block's sequence: a row of the batch, or a part of a packed one */
+  i64 first = 0, T = a.T;
+  if (a.cu_seqlens.at) {
+    first = sequence_start(&a, batch);
+    T = sequence_start(&a, batch + 1) - first;
+    if (T < 0) T = 0; /* the numbers decrease */
+  }
 //% end
 //% function print_load_gates(indent, first)
 //% if inputs[1] then
 $(indent)TILE_UNROLL
 $(indent)for (int e = 0; e < LANE_TOKENS; e++)
-$(indent)  gate[e] = load_gate(&a, $(each(inputs, "%")), $(first) + e);
+$(indent)  gate[e] = load_gate(&a, $(each(inputs, "%")), $(first) + e, T);
 //% end
 //% end

@@ -110,20 +110,22 @@ static void test_arrays(void **state) {
     mkc_dtype dtype;
     int output, optional;
   } want[] = {
-      {"C", "BTHk", MKC_BF16, 0, 0}, {"B", "BTHk", MKC_BF16, 0, 0}, {"v", "BTHv", MKC_BF16, 0, 0},
-      {"dt", "BTH", MKC_F32, 0, 0},  {"A_log", "H", MKC_F32, 0, 0}, {"h0", "BHkv", MKC_F32, 0, 1},
-      {"o", "BTHv", MKC_BF16, 1, 0}, {"ht", "BHkv", MKC_F32, 1, 1},
+      {"C", "BTHk", MKC_BF16, 0, 0},      {"B", "BTHk", MKC_BF16, 0, 0},
+      {"v", "BTHv", MKC_BF16, 0, 0},      {"dt", "BTH", MKC_F32, 0, 0},
+      {"A_log", "H", MKC_F32, 0, 0},      {"h0", "BHkv", MKC_F32, 0, 1},
+      {"o", "BTHv", MKC_BF16, 1, 0},      {"ht", "BHkv", MKC_F32, 1, 1},
+      {"cu_seqlens", "C", MKC_I64, 0, 1},
   };
   struct op_source s;
   emit("t.lua",
        "return variant { name = \"x\", q = input { \"C\", dk }, k = input { \"B\", dk },\n"
        "  transition = { decay(exp(-exp(param \"A_log\") * softplus(input \"dt\"))) } }",
        "sm_90a", 64, 128, &s);
-  assert_int_equal(s.narrays, 8);
-  for (int i = 0; i < 8; i++) {
+  assert_int_equal(s.narrays, 9);
+  for (int i = 0; i < 9; i++) {
     const struct op_array *x = &s.arrays[i];
     bool found = false;
-    for (int j = 0; j < 8; j++)
+    for (int j = 0; j < 9; j++)
       if (!strcmp(x->name, want[j].name)) {
         found = true;
         assert_string_equal(x->axes, want[j].axes);

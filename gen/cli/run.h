@@ -2,6 +2,7 @@
  * run.h - the parts of maskc run.
  *
  *   run_arrays.c   which arrays there are, their files and shapes
+ *   run_packed.c   cu_seqlens and the sequences that it packs
  *   run_values.c   their values: drawn or read, rounded to the op's types
  *   run_device.c   the op on a device: memory, launches, times
  *   run_compare.c  the result against the float64 reference
@@ -53,7 +54,10 @@ struct run {
   int narrays;
   struct run_array *h0, *o, *ht; /* of a step h0 and ht are state, before and after */
   struct run_sizes n;
-  bool random; /* no array was given */
+  struct run_array *cu; /* cu_seqlens; NULL: the pass has none */
+  int64_t sequences;    /* that are packed; 0: none are */
+  int64_t *starts;      /* [sequences + 1], cu_seqlens */
+  bool random;          /* no array was given */
   uint64_t seed;
   mkc_context *ctx;
   mkc_op *op;
@@ -81,6 +85,12 @@ struct run {
 /* Lists the arrays, reads the files of --in, settles all sizes. */
 mkc_status run_arrays_open(struct run *r, struct error *err);
 void run_append_shape(struct error *err, const int64_t *shape, int ndim); /* "[2,200,4,64]" */
+
+/* ---- run_packed.c ---- */
+
+/* Reads cu_seqlens, if there are any, and settles B and T by them. Errors: MKC_E_ARGUMENT for
+ * numbers that do not begin at 0, decrease or overrun. */
+mkc_status run_packed_open(struct run *r, struct error *err);
 
 /* ---- run_values.c ---- */
 

@@ -23,7 +23,7 @@ static void set_axes(struct run_array *x) {
 
 static void list_arrays(struct run *r) {
   const struct variant *v = r->variant;
-  r->narrays = v->nleaves + 3;
+  r->narrays = v->nleaves + (r->pass == MKC_STEP ? 3 : 4);
   r->arrays = arena_array(&r->cli->arena, struct run_array, r->narrays);
   for (int i = 0; i < v->nleaves; i++) {
     r->arrays[i] =
@@ -36,7 +36,11 @@ static void list_arrays(struct run *r) {
   *r->h0 = (struct run_array){.name = "h0", .axes = "BHkv", .optional = true};
   *r->o = (struct run_array){.name = "o", .axes = "BTHv", .output = true, .present = true};
   *r->ht = (struct run_array){.name = "ht", .axes = "BHkv", .output = true, .optional = true};
-  if (r->pass != MKC_STEP) return;
+  if (r->pass != MKC_STEP) {
+    r->cu = r->h0 + 3;
+    *r->cu = (struct run_array){.name = "cu_seqlens", .axes = "C", .optional = true};
+    return;
+  }
   *r->h0 = (struct run_array){.name = "state", .axes = "NHkv", .present = true, .before = true};
   *r->ht = (struct run_array){.name = "state", .axes = "NHkv", .output = true, .present = true};
 }
@@ -111,6 +115,11 @@ static mkc_status check_missing(const struct run *r, struct error *err) {
 }
 
 /* ---- sizes ---- */
+
+/* A state belongs to a sequence, of a batch or packed. */
+static bool is_packed_state(const struct run *r, const struct run_array *x) {
+  return r->sequences && !strcmp(x->axes, "BHkv");
+}
 
 static int64_t *size_of(struct run_sizes *n, char letter) {
   switch (letter) {
@@ -220,7 +229,7 @@ static mkc_status read_array(struct run *r, struct run_array *x, struct error *e
 /* Takes the sizes that an array shows; those that are known must be the same. */
 static mkc_status agree(struct run *r, struct run_array *x, struct error *err) {
   for (int i = 0; i < x->ndim; i++) {
-    int64_t *n = size_of(&r->n, x->axes[i]);
+    int64_t *n = is_packed_state(r, x) && i == 0 ? &r->sequences : size_of(&r->n, x->axes[i]);
     if (!n || x->axes[i] == 'H') continue;
     if (*n && *n != x->shape[i]) return wrong_shape(r, x, "", err);
     *n = x->shape[i];
@@ -241,7 +250,7 @@ static mkc_status settle_heads(struct run *r, struct error *err) {
   if (!r->n.H) r->n.H = most;
   for (int i = 0; i < r->narrays; i++) {
     const struct run_array *x = &r->arrays[i];
-    if (!x->in) continue;
+    if (!x->in || x == r->cu) continue;
     if (r->n.H % head_count(x) != 0 || (!x->leaf && head_count(x) != r->n.H)) {
       wrong_shape(r, x, "; its heads must ", err);
       error_append(err, x->leaf ? "divide" : "be");
@@ -273,9 +282,9 @@ static void settle_shapes(struct run *r) {
   for (int i = 0; i < r->narrays; i++) {
     struct run_array *x = &r->arrays[i];
     x->ndim = (int)strlen(x->axes);
-    for (int d = 0; d < x->ndim && !x->in; d++) {
+    for (int d = 0; d < x->ndim && !x->in && x != r->cu; d++) {
       const int64_t *n = size_of(&r->n, x->axes[d]);
-      x->shape[d] = n ? *n : 1;
+      x->shape[d] = is_packed_state(r, x) && d == 0 ? r->sequences : n ? *n : 1;
       if (r->n.Hqk && x->axes[d] == 'H' && x->leaf && x->leaf->axis == AXIS_DK)
         x->shape[d] = r->n.Hqk;
     }
@@ -287,6 +296,7 @@ static void settle_shapes(struct run *r) {
 static mkc_status count_elements(struct run *r, struct error *err) {
   for (int i = 0; i < r->narrays; i++) {
     struct run_array *x = &r->arrays[i];
+    if (x == r->cu) continue;
     x->count = 1;
     for (int d = 0; d < x->ndim; d++) {
       if ((size_t)x->shape[d] > PTRDIFF_MAX / 16 / x->count)
@@ -304,9 +314,11 @@ mkc_status run_arrays_open(struct run *r, struct error *err) {
   if (!status) status = read_shape(r, err);
   if (!status) status = check_missing(r, err);
   for (int i = 0; i < r->narrays && !status; i++)
-    if (r->arrays[i].in) status = read_array(r, &r->arrays[i], err);
-  for (int i = 0; i < r->narrays && !status; i++)
-    if (r->arrays[i].in) status = agree(r, &r->arrays[i], err);
+    if (r->arrays[i].in && &r->arrays[i] != r->cu) status = read_array(r, &r->arrays[i], err);
+  for (int i = 0; i < r->narrays && !status; i++) /* h0 after it is known what its B is */
+    if (r->arrays[i].in && r->arrays[i].leaf) status = agree(r, &r->arrays[i], err);
+  if (!status) status = run_packed_open(r, err);
+  if (!status && r->h0->in) status = agree(r, r->h0, err);
   if (!status) status = settle_heads(r, err);
   if (status) return status;
   if (r->random && args_flag(&r->cli->args, OPTION_H0)) r->h0->present = true;

@@ -20,28 +20,29 @@ static const double work_limit = 2e9;
 
 enum { ALL_HEADS = -1 };
 
-/* The part of the arrays that one call of the reference takes, in float64. */
+/* The part of the arrays that one call of the reference takes, in float64: a sequence. */
 struct part {
   struct run *run;
-  int64_t b, head; /* head: ALL_HEADS, or one */
-  int64_t heads;   /* in this part */
+  int64_t b, head;       /* head: ALL_HEADS, or one */
+  int64_t heads;         /* in this part */
+  int64_t first, tokens; /* of arrays with tokens: which rows of all batch entries' */
   struct ref_array *arrays;
   double *h0, *o, *ht;
 };
 
 /* ---- gathering ---- */
 
-/* Rows of `width` floats of the heads that the part has; inputs of one batch entry. */
+/* Rows of `width` floats of the heads that the part has; inputs of one sequence. */
 static double *gather(const struct part *p, const struct run_array *x, int64_t *ret_heads) {
-  const bool batched = x->axes[0] == 'B' || x->axes[0] == 'N';
+  const bool tokens = x->axes[1] == 'T', state = x->axes[0] != 'H' && !tokens;
   const char *h = strchr(x->axes, 'H');
-  int64_t rows = 1, width = 1;
-  for (int d = batched; d < h - x->axes; d++) rows *= x->shape[d];
+  const int64_t rows = tokens ? p->tokens : 1;
+  int64_t width = 1;
   for (int d = (int)(h - x->axes) + 1; d < x->ndim; d++) width *= x->shape[d];
-  const float *from = x->values + (batched ? p->b * rows * x->heads * width : 0);
+  const float *from = x->values + (tokens ? p->first : state ? p->b : 0) * x->heads * width;
   const int64_t head = p->head == ALL_HEADS ? 0 : p->head * x->heads / p->run->n.H;
   *ret_heads = p->head == ALL_HEADS ? x->heads : 1;
-  double *out = malloc(sizeof *out * (size_t)(rows * *ret_heads * width));
+  double *out = malloc(sizeof *out * (size_t)(rows * *ret_heads * width + 1));
   for (int64_t i = 0; i < rows && out; i++)
     for (int64_t j = 0; j < *ret_heads * width; j++)
       out[i * *ret_heads * width + j] = from[(i * x->heads + head) * width + j];
@@ -52,7 +53,9 @@ static mkc_status open_part(struct part *p, struct error *err) {
   struct run *r = p->run;
   const struct run_sizes *n = &r->n;
   p->heads = p->head == ALL_HEADS ? n->H : 1;
-  p->o = malloc(sizeof *p->o * (size_t)(n->T * p->heads * n->dv));
+  p->first = r->sequences ? r->starts[p->b] : p->b * n->T;
+  p->tokens = r->sequences ? r->starts[p->b + 1] - p->first : n->T;
+  p->o = malloc(sizeof *p->o * (size_t)(p->tokens * p->heads * n->dv + 1));
   p->ht = malloc(sizeof *p->ht * (size_t)(p->heads * n->dk * n->dv));
   bool ok = p->o && p->ht;
   int64_t heads;
@@ -88,12 +91,18 @@ static void add_part(const struct part *p, const struct run_array *x, const doub
                      struct run_error *e) {
   const bool state = x->axes[1] == 'H';
   const struct run_sizes *n = &p->run->n;
-  const int64_t rows = state ? 1 : n->T, width = state ? n->dk * n->dv : n->dv;
-  const float *batch = x->values + p->b * rows * n->H * width;
+  const int64_t rows = state ? 1 : p->tokens, width = state ? n->dk * n->dv : n->dv;
+  const float *batch = x->values + (state ? p->b : p->first) * n->H * width;
   const int64_t head = p->head == ALL_HEADS ? 0 : p->head;
   for (int64_t i = 0; i < rows; i++)
     for (int64_t j = 0; j < p->heads * width; j++)
       add_error(e, batch[(i * n->H + head) * width + j], reference[i * p->heads * width + j]);
+}
+
+/* The state of no tokens is the one at the start. */
+static void keep_state(struct part *p) {
+  const size_t n = (size_t)(p->heads * p->run->n.dk * p->run->n.dv);
+  for (size_t i = 0; i < n; i++) p->ht[i] = p->h0 ? p->h0[i] : 0;
 }
 
 static mkc_status compare_part(struct run *r, int64_t b, int64_t head, struct error *err) {
@@ -103,7 +112,7 @@ static mkc_status compare_part(struct run *r, int64_t b, int64_t head, struct er
   mkc_status status = open_part(&p, err);
   if (head != ALL_HEADS) v = variant_at_head(&r->cli->arena, v, head, r->n.H);
   const struct ref_call call = {.B = 1,
-                                .T = r->n.T,
+                                .T = p.tokens,
                                 .H = p.heads,
                                 .dk = (int)r->n.dk,
                                 .dv = (int)r->n.dv,
@@ -113,7 +122,8 @@ static mkc_status compare_part(struct run *r, int64_t b, int64_t head, struct er
                                 .h0 = p.h0,
                                 .o = p.o,
                                 .ht = r->ht->present ? p.ht : NULL};
-  if (!status) status = ref_run(v, REF_STATE, &call, err);
+  if (!status && p.tokens > 0) status = ref_run(v, REF_STATE, &call, err);
+  if (!status && p.tokens == 0) keep_state(&p);
   if (!status) {
     add_part(&p, r->o, p.o, &r->error_o);
     if (r->ht->present) add_part(&p, r->ht, p.ht, &r->error_ht);
@@ -122,10 +132,15 @@ static mkc_status compare_part(struct run *r, int64_t b, int64_t head, struct er
   return status;
 }
 
+static int64_t sequences(const struct run *r) {
+  return r->sequences ? r->sequences : r->n.B;
+}
+
 static mkc_status compare_all(struct run *r, struct error *err) {
   mkc_status status = MKC_OK;
-  for (int64_t b = 0; b < r->n.B && !status; b++) {
-    progress_show("reference: batch entry %lld of %lld", (long long)b + 1, (long long)r->n.B);
+  const int64_t n = sequences(r);
+  for (int64_t b = 0; b < n && !status; b++) {
+    progress_show("reference: sequence %lld of %lld", (long long)b + 1, (long long)n);
     status = compare_part(r, b, ALL_HEADS, err);
   }
   snprintf(r->scope, sizeof r->scope, "everything");
@@ -133,15 +148,15 @@ static mkc_status compare_all(struct run *r, struct error *err) {
 }
 
 static mkc_status compare_ends(struct run *r, struct error *err) {
-  const bool one = r->n.B * r->n.H == 1;
+  const bool one = sequences(r) * r->n.H == 1;
   progress_show("reference: the first (batch, head)");
   mkc_status status = compare_part(r, 0, 0, err);
   if (!status && !one) {
     progress_show("reference: the last (batch, head)");
-    status = compare_part(r, r->n.B - 1, r->n.H - 1, err);
+    status = compare_part(r, sequences(r) - 1, r->n.H - 1, err);
   }
   snprintf(r->scope, sizeof r->scope, "%lld of %lld (batch, head) pairs, all tokens",
-           one ? 1LL : 2LL, (long long)(r->n.B * r->n.H));
+           one ? 1LL : 2LL, (long long)(sequences(r) * r->n.H));
   return status;
 }
 

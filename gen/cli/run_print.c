@@ -50,6 +50,7 @@ static void print_text(struct buf *out, const struct run *r) {
   buf_printf(out, "  shape  B=%lld T=%lld H=%lld dk=%lld dv=%lld, %s", (long long)n->B,
              (long long)n->T, (long long)n->H, (long long)n->dk, (long long)n->dv,
              dtype_name(r->dtype));
+  if (r->sequences) buf_printf(out, ", %lld sequences packed", (long long)r->sequences);
   if (r->random)
     buf_printf(out, ", random (seed %llu)\n", (unsigned long long)r->seed);
   else
@@ -99,6 +100,7 @@ static void print_sizes_json(struct json *j, const struct run *r) {
   json_integer(j, "H", r->n.H);
   json_integer(j, "dk", r->n.dk);
   json_integer(j, "dv", r->n.dv);
+  if (r->sequences) json_integer(j, "sequences", r->sequences);
   json_end(j);
   json_string(j, "dtype", dtype_name(r->dtype));
   json_bool(j, "random", r->random);

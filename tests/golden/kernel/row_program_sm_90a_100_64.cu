@@ -230,6 +230,7 @@ typedef struct op_args {
   struct { const float *at; i64 batch, token, head, heads; } h0; /* h0 [B,H,dk,dv], or null */
   struct { bf16 *at; i64 batch, token, head, heads; } o; /* o [B,T,H,dv] */
   struct { float *at; i64 batch, token, head, heads; } ht; /* ht [B,H,dk,dv], or null */
+  struct { const void *at; i64 batch, token, head, heads; } cu_seqlens; /* cu_seqlens [N+1], int or i64, or null */
 } op_args;
 
 /* What the spec's expressions read once a token. */
@@ -240,9 +241,9 @@ typedef struct gate_values {
 } gate_values;
 
 /* of token t; zeros past the sequence's end */
-TILE_FN gate_values load_gate(const op_args *a, const bf16 *in_b, const float *in_f, const bf16 *in_s, i64 t) {
+TILE_FN gate_values load_gate(const op_args *a, const bf16 *in_b, const float *in_f, const bf16 *in_s, i64 t, i64 T) {
   gate_values gate;
-  const int inside = t < a->T;
+  const int inside = t < T;
   gate.in_b = inside ? bf16lo_f32((u32)in_b[t * a->in_b.token]) : 0.0f;
   gate.in_f = inside ? in_f[t * a->in_f.token] : 0.0f;
   gate.in_s = inside ? bf16lo_f32((u32)in_s[t * a->in_s.token]) : 0.0f;
@@ -452,11 +453,11 @@ TILE_FN float o_value(const gate_values gate, const float o, const float in_x, c
 }
 
 /* the output of a chunk's `rows` tokens from t0 on, in place; the rows past them become zero */
-TILE_FN void map_o(bf16 *o, const bf16 *in_x, const float *param_bias, const op_args *a, const bf16 *in_b, const float *in_f, const bf16 *in_s, i64 t0, int rows) {
+TILE_FN void map_o(bf16 *o, const bf16 *in_x, const float *param_bias, const op_args *a, const bf16 *in_b, const float *in_f, const bf16 *in_s, i64 t0, i64 T, int rows) {
   enum { LANES = 8, WORDS = DV_TILE / 2 / LANES }; /* a lane's, of two channels each */
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
-    const gate_values gate = load_gate(a, in_b, in_f, in_s, t0 + row);
+    const gate_values gate = load_gate(a, in_b, in_f, in_s, t0 + row, T);
     u32 o_word[WORDS];
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++)
@@ -524,6 +525,17 @@ TILE_FN void store_o(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
   }
 }
 
+/* The first token of sequence n of a packed batch; a wrong number is moved into the arrays. */
+TILE_FN i64 sequence_start(const op_args *a, i64 n) {
+  const i64 at = n * a->cu_seqlens.batch;
+  i64 start;
+  if (a->cu_seqlens.heads == 8)
+    start = ((const i64 *)a->cu_seqlens.at)[at];
+  else
+    start = ((const int *)a->cu_seqlens.at)[at];
+  return start < 0 ? 0 : start < a->T ? start : a->T;
+}
+
 /* rows of the chunk that starts at token `first`: CHUNK, or fewer at the sequence's end */
 TILE_FN int chunk_rows(i64 T, i64 first) { return T - first < CHUNK ? (int)(T - first) : CHUNK; }
 
@@ -552,16 +564,23 @@ TILE_KERNEL(row_program_forward, op_args, THREADS, 1) {
   const int a_row = lane & 15, a_col = 8 * (lane >> 4);
   const int b_row = (lane & 7) + 8 * (lane >> 4), b_col = 8 * ((lane >> 3) & 1);
 
-  const i64 T = a.T;
-  const int chunks = (int)((T + CHUNK - 1) / CHUNK), H = (int)a.H, block = (int)tile_block();
+  const int H = (int)a.H, block = (int)tile_block();
   const int batch = block / H, head = block % H;
+  /* the tokens of this block's sequence: a row of the batch, or a part of a packed one */
+  i64 first = 0, T = a.T;
+  if (a.cu_seqlens.at) {
+    first = sequence_start(&a, batch);
+    T = sequence_start(&a, batch + 1) - first;
+    if (T < 0) T = 0; /* the numbers decrease */
+  }
+  const int chunks = (int)((T + CHUNK - 1) / CHUNK);
   /* element offsets of the next chunk to load and to store */
-  i64 q_at = batch * a.q.batch + head * a.q.heads / H * a.q.head;
-  i64 k_at = batch * a.k.batch + head * a.k.heads / H * a.k.head;
-  i64 v_at = batch * a.v.batch + head * a.v.heads / H * a.v.head;
-  i64 o_at = batch * a.o.batch + head * a.o.head;
-  i64 at_in_x = batch * a.v.batch + head * a.v.heads / H * a.v.head;
-  i64 at_in_y = batch * a.in_y.batch + head * a.in_y.heads / H * a.in_y.head;
+  i64 q_at = batch * a.q.batch + first * a.q.token + head * a.q.heads / H * a.q.head;
+  i64 k_at = batch * a.k.batch + first * a.k.token + head * a.k.heads / H * a.k.head;
+  i64 v_at = batch * a.v.batch + first * a.v.token + head * a.v.heads / H * a.v.head;
+  i64 o_at = batch * a.o.batch + first * a.o.token + head * a.o.head;
+  i64 at_in_x = batch * a.v.batch + first * a.v.token + head * a.v.heads / H * a.v.head;
+  i64 at_in_y = batch * a.in_y.batch + first * a.in_y.token + head * a.in_y.heads / H * a.in_y.head;
   const float *param_w = a.param_w.at + head * a.param_w.heads / H * a.param_w.head;
   const float *param_bias = a.param_bias.at + head * a.param_bias.heads / H * a.param_bias.head;
   const float scale = 0.100000001f;
@@ -595,22 +614,19 @@ TILE_KERNEL(row_program_forward, op_args, THREADS, 1) {
     }
     cp_async_commit();
   }
-  const bf16 *in_b = a.in_b.at +
-      batch * a.in_b.batch + head * a.in_b.heads / H * a.in_b.head;
-  const float *in_f = a.in_f.at +
-      batch * a.in_f.batch + head * a.in_f.heads / H * a.in_f.head;
-  const bf16 *in_s = a.in_s.at +
-      batch * a.in_s.batch + head * a.in_s.heads / H * a.in_s.head;
+  const bf16 *in_b = a.in_b.at + batch * a.in_b.batch + first * a.in_b.token + head * a.in_b.heads / H * a.in_b.head;
+  const float *in_f = a.in_f.at + batch * a.in_f.batch + first * a.in_f.token + head * a.in_f.heads / H * a.in_f.head;
+  const bf16 *in_s = a.in_s.at + batch * a.in_s.batch + first * a.in_s.token + head * a.in_s.heads / H * a.in_s.head;
   gate_values gate[LANE_TOKENS] = {{0}}; /* GATE_WARP: of this lane's tokens in the next chunk */
   if (warp == GATE_WARP) {
     const i64 t = LANE_TOKENS * lane;
     TILE_UNROLL
     for (int e = 0; e < LANE_TOKENS; e++)
-      gate[e] = load_gate(&a, in_b, in_f, in_s, t + e);
+      gate[e] = load_gate(&a, in_b, in_f, in_s, t + e, T);
     token_table(sTable, gate, t, T);
     TILE_UNROLL
     for (int e = 0; e < LANE_TOKENS; e++)
-      gate[e] = load_gate(&a, in_b, in_f, in_s, t + CHUNK + e);
+      gate[e] = load_gate(&a, in_b, in_f, in_s, t + CHUNK + e, T);
   }
 
   int stage = 0;
@@ -751,7 +767,7 @@ TILE_KERNEL(row_program_forward, op_args, THREADS, 1) {
     if (warp == GATE_WARP) { /* the gates of the chunk after the next; here, where no shuffle waits */
       TILE_UNROLL
       for (int e = 0; e < LANE_TOKENS; e++)
-        gate[e] = load_gate(&a, in_b, in_f, in_s, t0 + 2 * CHUNK + LANE_TOKENS * lane + e);
+        gate[e] = load_gate(&a, in_b, in_f, in_s, t0 + 2 * CHUNK + LANE_TOKENS * lane + e, T);
     }
     TILE_UNROLL
     for (int jb = 0; jb < ROW_BLOCKS; jb++) { /* O += P V; the columns of V are the B operand */
@@ -776,12 +792,13 @@ TILE_KERNEL(row_program_forward, op_args, THREADS, 1) {
       }
     }
     barrier_sync(); /* chunk n's output is complete, but for the spec's expression */
-    map_o(sO, sIn_x + stage * V_TILE, param_bias, &a, in_b, in_f, in_s, t0, chunk_rows(T, t0));
+    map_o(sO, sIn_x + stage * V_TILE, param_bias, &a, in_b, in_f, in_s, t0, T, chunk_rows(T, t0));
     if (++stage == STAGES) stage = 0;
   }
 
   barrier_sync(); /* the last chunk's output is complete */
-  store_o(a.o.at + o_at, sO, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK));
+  if (chunks > 0) /* a packed sequence may be empty */
+    store_o(a.o.at + o_at, sO, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK));
   if (a.ht.at) {
     float *ht = a.ht.at + batch * a.ht.batch + head * a.ht.head;
     TILE_UNROLL
