@@ -37,7 +37,7 @@ sanitizer() {
 
 # A run that is compared with the reference (exit 5 when it is out of tolerance) and timed.
 timed() {
-  "$maskc" run "$1" --device "$device" --shape "$2" --repeat 21 --reference
+  "$maskc" run "$1" --pass "$pass" --device "$device" --shape "$2" --repeat 21 --reference
 }
 
 step "conformance, GPU = CPU device" conformance.log "$conformance" --device "${device#cuda:}" --record "$out/conformance.gpu"
@@ -47,18 +47,27 @@ if command -v compute-sanitizer >/dev/null 2>&1; then
     step "compute-sanitizer $tool" "$tool.log" sanitizer "$tool"
   done
 fi
-# measure SHAPE SPEC...
+# measure SHAPE SPEC..., of the pass in $pass
 measure() {
   shape=$1
   shift
   for spec; do
-    timing=$(echo "$spec.$shape.log" | tr ',=' '_-')
+    timing=$(echo "$(basename "$spec" .lua).$pass.$shape.log" | tr ',=' '_-')
     step "$spec $shape" "$timing" timed "$spec" "$shape"
     grep -E 'error|time|moved' "$out/$timing" | sed 's/^/         /'
   done
 }
+pass=forward
 measure B=8,T=8192,H=16,dk=128,dv=128 linear_attention retnet lightning2 simple_gla
 measure B=8,T=2048,H=33,dk=64,dv=64 linear_attention retnet lightning2 simple_gla
 measure B=2,T=32768,H=48,Hqk=1,dk=128,dv=64 mamba2_core mamba2
+pass=step
+specs=$(dirname "$0")/specs
+set -- linear_attention simple_gla mamba2 "$specs/gla.lua" "$specs/deltanet.lua" "$specs/gated_deltanet.lua" \
+  "$specs/kda.lua" "$specs/gdn2.lua" "$specs/rwkv7.lua"
+measure B=256,T=1,H=32,dk=128,dv=128 "$@"
+measure B=32,T=4,H=32,dk=128,dv=128 "$@"
+measure B=3,T=9,H=4,Hqk=2,dk=60,dv=100 "$@"
+measure B=5,T=1,H=8,dk=256,dv=256 "$@"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
