@@ -59,7 +59,7 @@ static const char rows_of_output[] =
          "output = rmsnorm(o) * silu(input { \"z\", dv }) * sum(o * o)");
 
 static double tolerance_o(mkc_dtype t) {
-  return t == MKC_BF16 ? 2e-3 : t == MKC_F16 ? 2.5e-4 : 1e-5; /* the rounding of o */
+  return t == MKC_BF16 ? 4e-3 : t == MKC_F16 ? 5e-4 : 1e-5; /* what rounding o can do */
 }
 
 static void assert_side(struct side *s, const double *expected, size_t n, double tolerance) {

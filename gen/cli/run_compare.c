@@ -184,7 +184,7 @@ static void set_tolerances(struct run *r) {
   r->error_o.tolerance = bf16 ? 5e-3 : fp16 ? 1e-3 : 1e-5;
   r->error_ht.tolerance = bf16 ? 3e-3 : fp16 ? 1e-3 : 1e-5;
   if (r->pass != MKC_STEP) return;
-  r->error_o.tolerance = bf16 ? 2e-3 : fp16 ? 2.5e-4 : 1e-5; /* the rounding of o, and no more */
+  r->error_o.tolerance = bf16 ? 4e-3 : fp16 ? 5e-4 : 1e-5; /* what rounding o can do: 2^-8, 2^-11 */
   r->error_ht.tolerance = 1e-5;
 }
 
