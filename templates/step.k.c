@@ -31,7 +31,7 @@
 //% -- ---- passes over the state: what is declared before, read for a row, done for an element ----
 //% local passes = {}
 //% local function begin_pass()
-//%   passes[#passes + 1] = { before = {}, rows = {}, body = {}, sums = {}, after = {} }
+//%   passes[#passes + 1] = { before = {}, rows = {}, body = {}, sums = {} }
 //%   return passes[#passes]
 //% end
 //% local pass = begin_pass()
@@ -87,10 +87,9 @@
 //%   pass.sums[op.into] = true
 //%   return op.into .. "[c] += " .. op.value .. " * x;"
 //% end
-//% local result
+//% local scaled -- what y is multiplied by, or nil
 //% function operation.read(op)
-//%   local factor = op.scalar and scalar(op.scalar)
-//%   function result(c) return (factor and factor .. " * " or "") .. "y[" .. c .. "]" end
+//%   scaled = op.scalar and scalar(op.scalar)
 //%   return operation.project(op)
 //% end
 //% for _, op in ipairs(ops) do
@@ -140,7 +139,7 @@ enum {
   $(constant[x.name]) = $(last), /* $(x.text) */
 //% last = constant[x.name] .. " + DV_TILE"
 //% end
-  Y = $(last), /* S' q */
+  Y = $(last), /* S' q$(scaled and ", scaled" or "") */
 //% last = "Y + DV_TILE"
 //% for _, x in ipairs(stored) do
   $(constant[x.name]) = $(last), /* $(x.text) */
@@ -246,9 +245,12 @@ $(indent)}
       for (int i = $(begin); i < count; i += WARPS) {
 //% print_channels(x, span, function(value)
 //% if span.condition then
-          if ($(span.condition)) tokens[i * TOKEN + $(constant[x.name]) + c$(span.offset)] = $(value);
+          if ($(span.condition))
+            tokens[i * TOKEN + $(constant[x.name]) + c$(span.offset)] =
+                $(value);
 //% else
-          tokens[i * TOKEN + $(constant[x.name]) + c] = $(value);
+          tokens[i * TOKEN + $(constant[x.name]) + c] =
+              $(value);
 //% end
 //% end)
       }
@@ -356,8 +358,11 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
         sum_over_rows($(x));
 //% end
 //% end
-        if (row_lane == 0)
-          st_f32x4(token + Y + column, $(result(0)), $(result(1)), $(result(2)), $(result(3)));
+//% if scaled then
+        TILE_UNROLL
+        for (int c = 0; c < 4; c++) y[c] *= $(scaled);
+//% end
+        if (row_lane == 0) st_f32x4(token + Y + column, y[0], y[1], y[2], y[3]);
 
         const i64 t = first + i;
         if (a.states.at) {
@@ -374,7 +379,9 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
       for (int i = warp; i < count; i += WARPS) {
 //% if output then
 //% print_channels(output, of_tile, function(_, value)
-          if (c < channels) o[(first + i) * a.o.token + c] = $(from_f32(value));
+          if (c < channels)
+            o[(first + i) * a.o.token + c] =
+                $(from_f32(value));
 //% end)
 //% else
         for (int c = lane; c < channels; c += 32)

@@ -91,7 +91,7 @@ TILE_FN float warp_$(f[1])(float x) {
 //%   return all
 //% end
 //% -- what stands before a token's value: the token's number and its gates
-//% function print_token_of(x)
+//% local function print_token_of(x)
 //% local all = reads(x.row)
 //% if all.gate or all.token then
         const i64 t = first + i;

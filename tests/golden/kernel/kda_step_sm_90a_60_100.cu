@@ -119,7 +119,7 @@ enum {
   K = Q + DK_ROWS, /* l2norm(k) */
   CHANNEL_DECAY = K + DK_ROWS, /* exp(-exp(A_log) * softplus(g + dt_bias)) */
   V = CHANNEL_DECAY + DK_ROWS, /* sigmoid(beta) * v */
-  Y = V + DV_TILE, /* S' q */
+  Y = V + DV_TILE, /* S' q, scaled */
   RATE = Y + DV_TILE, /* sigmoid(beta) */
   TOKEN = (RATE + 1 + 3) / 4 * 4,
   SMEM_BYTES = 4 * TOKENS * TOKEN
@@ -307,7 +307,8 @@ TILE_KERNEL(kda_step, op_args, THREADS, 5) {
         TILE_UNROLL
         for (int n = 0; n < 2; n++) {
           const int c = 32 * n + lane;
-          tokens[i * TOKEN + Q + c] = c < DK ? q_value(in_q_of[n], row0) : 0.0f;
+          tokens[i * TOKEN + Q + c] =
+              c < DK ? q_value(in_q_of[n], row0) : 0.0f;
         }
       }
       for (int i = (warp + 3) % WARPS; i < count; i += WARPS) {
@@ -329,7 +330,8 @@ TILE_KERNEL(kda_step, op_args, THREADS, 5) {
         TILE_UNROLL
         for (int n = 0; n < 2; n++) {
           const int c = 32 * n + lane;
-          tokens[i * TOKEN + K + c] = c < DK ? k_value(in_k_of[n], row0) : 0.0f;
+          tokens[i * TOKEN + K + c] =
+              c < DK ? k_value(in_k_of[n], row0) : 0.0f;
         }
       }
       for (int i = (warp + 2) % WARPS; i < count; i += WARPS) {
@@ -337,7 +339,8 @@ TILE_KERNEL(kda_step, op_args, THREADS, 5) {
         TILE_UNROLL
         for (int n = 0; n < 2; n++) {
           const int c = 32 * n + lane;
-          tokens[i * TOKEN + CHANNEL_DECAY + c] = c < DK ? channel_decay_value(per_head, in_g[t * a.in_g.token + c], param_dt_bias[c]) : 0.0f;
+          tokens[i * TOKEN + CHANNEL_DECAY + c] =
+              c < DK ? channel_decay_value(per_head, in_g[t * a.in_g.token + c], param_dt_bias[c]) : 0.0f;
         }
       }
       for (int i = (warp + 1) % WARPS; i < count; i += WARPS) {
@@ -346,7 +349,8 @@ TILE_KERNEL(kda_step, op_args, THREADS, 5) {
         TILE_UNROLL
         for (int n = 0; n < 2; n++) {
           const int c = 32 * n + lane;
-          tokens[i * TOKEN + V + c] = c < channels ? v_value(gate, bf16lo_f32((u32)in_v[t * a.in_v.token + dv0 + c])) : 0.0f;
+          tokens[i * TOKEN + V + c] =
+              c < channels ? v_value(gate, bf16lo_f32((u32)in_v[t * a.in_v.token + dv0 + c])) : 0.0f;
         }
       }
       if (tile_tid() >= THREADS - TOKENS && THREADS - 1 - tile_tid() < count) {
@@ -392,8 +396,9 @@ TILE_KERNEL(kda_step, op_args, THREADS, 5) {
           }
         }
         sum_over_rows(y);
-        if (row_lane == 0)
-          st_f32x4(token + Y + column, 0.129099444f * y[0], 0.129099444f * y[1], 0.129099444f * y[2], 0.129099444f * y[3]);
+        TILE_UNROLL
+        for (int c = 0; c < 4; c++) y[c] *= 0.129099444f;
+        if (row_lane == 0) st_f32x4(token + Y + column, y[0], y[1], y[2], y[3]);
 
         const i64 t = first + i;
         if (a.states.at) {
