@@ -162,6 +162,8 @@ static void no_schedule(void **state) {
   expect(state, "show @/delta.lua --ascii", 0, "transition: delta", NULL);
   expect(state, "build @/delta.lua --emit=cu", 3, NULL, "transition: delta");
   expect(state, "run @/delta.lua", 3, NULL, "transition: delta");
+  expect(state, "check @/delta.lua", 0, "but for --pass step", NULL);
+  expect(state, "run @/delta.lua --pass step --shape B=1,H=1", 0, "  state  relative", NULL);
   expect(state, "run @/gated.lua --dtype fp32", 3, NULL, "bf16");
   expect(state, "run @/gated.lua --shape dk=98", 3, NULL, "dk is 98");
 }

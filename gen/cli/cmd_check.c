@@ -11,6 +11,7 @@ struct check {
   struct ref_report reports[REF_MAX_REPORTS];
   int n;
   const char *no_schedule; /* what is missing; NULL where a schedule serves the variant */
+  bool has_step;           /* a schedule serves its decode step */
 };
 
 static void print_reports(struct buf *out, const struct check *c) {
@@ -26,8 +27,8 @@ static void print_text(struct buf *out, const struct check *c) {
   variant_describe(out, c->variant);
   print_reports(out, c);
   if (c->no_schedule)
-    buf_printf(out, "\n%s\n('check' and the reference cover it; 'build' and 'run' do not yet)\n",
-               c->no_schedule);
+    buf_printf(out, "\n%s\n('check' and the reference cover it; 'build' and 'run' do not yet%s)\n",
+               c->no_schedule, c->has_step ? ", but for --pass step" : "");
 }
 
 static void print_json(struct buf *out, const struct check *c, bool ok) {
@@ -54,6 +55,7 @@ static void print_json(struct buf *out, const struct check *c, bool ok) {
   json_end(&j);
   json_bool(&j, "has_schedule", !c->no_schedule);
   json_string(&j, "no_schedule", c->no_schedule);
+  json_bool(&j, "has_step", c->has_step);
   json_bool(&j, "ok", ok);
   json_end(&j);
   buf_finish(&equations);
@@ -68,8 +70,11 @@ mkc_status cmd_check(struct cli *cli, struct error *err) {
   status = ref_check(c.variant, seed, c.reports, &c.n, err);
   progress_clear();
   if (status && status != MKC_E_TOLERANCE) return status;
-  const struct gen_config config = cli_config(&cli->args);
+  struct gen_config config = cli_config(&cli->args);
+  const char *no_step;
   cli_has_schedule(cli, c.variant, &config, &c.no_schedule);
+  config.pass = MKC_STEP;
+  c.has_step = cli_has_schedule(cli, c.variant, &config, &no_step);
   if (cli->json) {
     print_json(&cli->out, &c, status == MKC_OK);
   } else {
