@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * step_call.c - a decode op with its arrays on the CPU device, see step_call.h.
+ * step_call.c - a decode op with its arrays, see step_call.h. Buffers go to a GPU and back with
+ * every launch.
  */
 #include "step_call.h"
 
 #include "cli/number.h"
+#include "driver.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -12,6 +14,25 @@ enum { MARGIN = 64, PAD = 4 }; /* poisoned elements around an array and between 
 
 static size_t element_size(mkc_dtype t) {
   return t == MKC_BF16 || t == MKC_F16 ? 2 : 4;
+}
+
+static const struct driver *cu; /* NULL: the CPU device */
+
+static const char *device_name(void) {
+  const char *name = getenv("MASKC_TEST_DEVICE");
+  return name && !strncmp(name, "cuda:", 5) ? name : "cpu";
+}
+
+/* The driver, and the GPU's primary context on this thread. */
+static void open_gpu(void) {
+  struct error err = {0};
+  CUdevice gpu;
+  CUcontext context;
+  if (cu || !strcmp(device_name(), "cpu")) return;
+  if (driver_open(&cu, &err)) fail_msg("%s", error_text(&err));
+  assert_int_equal(cu->cuDeviceGet(&gpu, atoi(device_name() + 5)), 0);
+  assert_int_equal(cu->cuDevicePrimaryCtxRetain(&context, gpu), 0);
+  assert_int_equal(cu->cuCtxSetCurrent(context), 0);
 }
 
 /* ---- one array ---- */
@@ -101,6 +122,10 @@ static void open_side(struct step_call *c, int i) {
   lay_out(s, &c->n);
   s->buffer = aligned_alloc(64, (s->bytes + 63) / 64 * 64);
   s->values = calloc(s->count, sizeof *s->values);
+  s->device = s->buffer;
+  CUdeviceptr memory = 0;
+  if (cu) assert_int_equal(cu->cuMemAlloc(&memory, s->bytes), 0);
+  if (cu) s->device = (void *)(uintptr_t)memory;
   memset(s->buffer, 0xff, s->bytes);
   if (s->leaf || s->info.in_place) draw(s, 17u + (uint64_t)i);
 }
@@ -109,9 +134,10 @@ void step_open(struct step_call *c, mkc_context *ctx, const char *text,
                const struct step_sizes *n) {
   mkc_op_options o = MKC_OP_OPTIONS_INIT;
   *c = (struct step_call){.n = *n};
+  open_gpu();
   load_spec(&c->spec, text);
   o.spec_text = text;
-  o.device = "cpu";
+  o.device = device_name();
   o.pass = MKC_STEP;
   o.dtype = n->dtype;
   o.dk = n->dk;
@@ -124,6 +150,7 @@ void step_open(struct step_call *c, mkc_context *ctx, const char *text,
 
 void step_close(struct step_call *c) {
   for (int i = 0; i < c->nsides; i++) {
+    if (cu) cu->cuMemFree((CUdeviceptr)(uintptr_t)c->sides[i].device);
     free(c->sides[i].buffer);
     free(c->sides[i].values);
   }
@@ -164,9 +191,16 @@ void step_launch(const struct step_call *c, int64_t first, int64_t tokens) {
       args[i].shape[1] = tokens;
       at += first * s->stride[1];
     }
-    args[i].data = s->buffer + (size_t)at * element_size(s->info.dtype);
+    args[i].data = (char *)s->device + (size_t)at * element_size(s->info.dtype);
+    if (cu)
+      assert_int_equal(cu->cuMemcpyHtoD((CUdeviceptr)(uintptr_t)s->device, s->buffer, s->bytes), 0);
   }
   if (mkc_op_launch(c->op, args, c->nsides, NULL, 0, NULL)) fail_msg("%s", mkc_last_error());
+  for (int i = 0; i < c->nsides && cu; i++) {
+    const struct side *s = &c->sides[i];
+    if (!s->present) continue;
+    assert_int_equal(cu->cuMemcpyDtoH(s->buffer, (CUdeviceptr)(uintptr_t)s->device, s->bytes), 0);
+  }
 }
 
 bool step_gaps_intact(const struct step_call *c) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * step_call.h - a decode op with its arrays on the CPU device, for test_step.c.
+ * step_call.h - a decode op with its arrays, for test_step.c: on the CPU device, or on the GPU that
+ * MASKC_TEST_DEVICE names ("cuda:0").
  *
  * Every array is strided and lies in a buffer whose gaps and ends are poisoned with NaN: a stray
  * read spoils the result, a stray write is seen.
@@ -24,8 +25,9 @@ struct side {
   int64_t shape[5], stride[5];
   int ndim;
   size_t count, bytes; /* of elements; of the buffer */
-  char *buffer;
-  double *values; /* inputs as rounded, states as they were drawn; in logical order */
+  char *buffer;        /* on the host */
+  void *device;        /* what the op sees: the same, or memory of the GPU */
+  double *values;      /* inputs as rounded, states as they were drawn; in logical order */
   bool present;
 };
 
