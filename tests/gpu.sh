@@ -35,6 +35,10 @@ sanitizer() {
   compute-sanitizer --tool "$1" --error-exitcode 9 "$sweep" "$device"
 }
 
+sanitizer_of_decode() {
+  MASKC_TEST_DEVICE=$device compute-sanitizer --tool "$1" --error-exitcode 9 "$build/tests/test_step"
+}
+
 # A run that is compared with the reference (exit 5 when it is out of tolerance) and timed.
 timed() {
   "$maskc" run "$1" --pass "$pass" --device "$device" --shape "$2" --repeat 21 --reference
@@ -46,6 +50,7 @@ step "decode, pools, drafts" decode.log env MASKC_TEST_DEVICE="$device" "$build/
 if command -v compute-sanitizer >/dev/null 2>&1; then
   for tool in memcheck racecheck synccheck initcheck; do
     step "compute-sanitizer $tool" "$tool.log" sanitizer "$tool"
+    step "compute-sanitizer $tool, decode" "$tool.decode.log" sanitizer_of_decode "$tool"
   done
 fi
 # measure SHAPE SPEC..., of the pass in $pass
