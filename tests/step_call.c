@@ -10,7 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { MARGIN = 64, PAD = 4 }; /* poisoned elements around an array and between its heads */
+enum { MARGIN = 64 }; /* poisoned elements around an array */
 
 static size_t element_size(mkc_dtype t) {
   return t == MKC_BF16 || t == MKC_F16 ? 2 : 4;
@@ -50,7 +50,9 @@ static int64_t extent(const struct step_sizes *n, const struct leaf *leaf, char 
 
 /* A pad after the channels of a head; the rows of a state have none between them. */
 static void lay_out(struct side *s, const struct step_sizes *n) {
+  const int64_t pad = n->align ? n->align / 4 : 4;
   int64_t step = 1;
+  s->first = MARGIN + (size_t)pad;
   s->ndim = (int)strlen(s->info.axes);
   s->count = 1;
   for (int d = s->ndim - 1; d >= 0; d--) {
@@ -59,13 +61,13 @@ static void lay_out(struct side *s, const struct step_sizes *n) {
     s->count *= (size_t)s->shape[d];
     step *= s->shape[d];
     if (s->info.axes[d] == 'H' || s->info.axes[d + 1] == 'k' || !s->info.axes[d + 1]) continue;
-    step += PAD;
+    step += pad;
   }
-  s->bytes = (2 * MARGIN + (size_t)step) * element_size(s->info.dtype);
+  s->bytes = (s->first + (size_t)step + MARGIN) * element_size(s->info.dtype);
 }
 
 static size_t position(const struct side *s, size_t index) {
-  size_t at = MARGIN;
+  size_t at = s->first;
   for (int d = s->ndim - 1; d >= 0; d--) {
     at += (size_t)s->stride[d] * (index % (size_t)s->shape[d]);
     index /= (size_t)s->shape[d];
@@ -142,6 +144,7 @@ void step_open(struct step_call *c, mkc_context *ctx, const char *text,
   o.dtype = n->dtype;
   o.dk = n->dk;
   o.dv = n->dv;
+  o.align = n->align;
   if (mkc_op_create(ctx, &o, &c->op) || mkc_op_prepare(c->op))
     fail_msg("%s: %s", text, mkc_last_error());
   c->nsides = mkc_op_arg_count(c->op);
@@ -183,7 +186,7 @@ void step_launch(const struct step_call *c, int64_t first, int64_t tokens) {
   for (int i = 0; i < c->nsides; i++) {
     const struct side *s = &c->sides[i];
     if (!s->present) continue;
-    int64_t at = MARGIN;
+    int64_t at = (int64_t)s->first;
     args[i] = (mkc_tensor){.dtype = s->info.dtype, .ndim = s->ndim};
     memcpy(args[i].shape, s->shape, sizeof s->shape);
     memcpy(args[i].stride, s->stride, sizeof s->stride);

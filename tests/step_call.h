@@ -17,6 +17,7 @@ struct step_sizes {
   int64_t B, T, H, qk_heads, N; /* N: slots of the pool */
   int dk, dv;
   mkc_dtype dtype;
+  int align; /* of states, 4 or 8, which then are aligned no better; 0: 16 */
 };
 
 struct side {
@@ -25,6 +26,7 @@ struct side {
   int64_t shape[5], stride[5];
   int ndim;
   size_t count, bytes; /* of elements; of the buffer */
+  size_t first;        /* the element that is the array's first */
   char *buffer;        /* on the host */
   void *device;        /* what the op sees: the same, or memory of the GPU */
   double *values;      /* inputs as rounded, states as they were drawn; in logical order */

@@ -161,7 +161,7 @@ const struct option option_table[OPTION_COUNT] = {
                     .value = "NAME=FILE.npy",
                     .repeat = true,
                     .commands = C(RUN),
-                    .help = "write an output (o, ht) to a file"},
+                    .help = "write an output (o, ht; of a step state) to a file"},
     [OPTION_OUTPUT] = {.name = "output",
                        .letter = 'o',
                        .kind = KIND_TEXT,
