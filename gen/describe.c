@@ -257,6 +257,16 @@ static void put_leaves(struct buf *out, const struct variant *v) {
   }
 }
 
+/* "  option window = 64, by default 512" */
+static void put_options(struct buf *out, const struct variant *v) {
+  for (int i = 0; i < v->noptions; i++) {
+    const struct spec_option *o = &v->options[i];
+    buf_printf(out, "  option %s = %d", o->name, o->value);
+    if (o->value != o->default_value) buf_printf(out, ", by default %d", o->default_value);
+    buf_puts(out, "\n");
+  }
+}
+
 void variant_describe(struct buf *out, const struct variant *v) {
   buf_puts(out, v->name);
   if (v->about && *v->about) {
@@ -282,4 +292,5 @@ void variant_describe(struct buf *out, const struct variant *v) {
     buf_puts(out, "\n");
   }
   put_leaves(out, v);
+  put_options(out, v);
 }

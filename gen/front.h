@@ -4,6 +4,7 @@
  *   spec.c           runs the text in a sandbox (spec_heap.c: its memory; spec_value.c,
  *                    spec_operator.c, spec_leaf.c, spec_table.c: what it sees and calls)
  *   leaf.c           input, param and option: names and contracts
+ *   setting.c        the caller's values for options
  *   factor.c         decay, delta, outer, and their sums
  *   mask.c           fenwick, window, ... and their products
  *   variant.c        a draft -> a variant: what belongs where; parts of it are in
@@ -28,11 +29,6 @@ enum {
   MAX_SIZE = 1 << 20, /* of an option, a window, steps */
 };
 
-struct option {
-  const char *name;
-  int value, line;
-};
-
 /* One spec being loaded. */
 struct front {
   struct arena *arena;
@@ -42,7 +38,9 @@ struct front {
   struct expr_ctx exprs; /* exprs.line: the line of the spec that runs */
   int nleaves, noptions;
   struct leaf *leaves[MAX_LEAVES];
-  struct option options[MAX_OPTIONS];
+  struct spec_option options[MAX_OPTIONS];
+  const mkc_setting *settings; /* the caller's values for options */
+  int nsettings;
 };
 
 /* ---- leaf.c ---- */
@@ -52,9 +50,20 @@ const char *front_identifier(struct front *f, const char *what, const char *s, s
 /* l: name checked and copied; line, index and fp32 are set here. The same leaf may be declared more
  * than once, in the same way. */
 const struct expr *front_leaf(struct front *f, const struct leaf *l);
-const struct expr *front_option(struct front *f, const char *name, double value);
+const struct expr *front_option(struct front *f, const char *name, double default_value);
 /* `input { "g", dk }`, for messages; contract: NULL or ", max = 0" */
 const char *leaf_text(struct arena *a, const struct leaf *l, const char *contract);
+
+/* ---- setting.c ---- */
+
+/* What is wrong with the settings by themselves, before the spec runs; MKC_E_ARGUMENT. */
+mkc_status settings_check(const struct front *f, struct error *err);
+/* The value that the caller gives the option, or its default. */
+int settings_value(const struct front *f, const char *name, int default_value);
+/* That each setting has met its option, after the spec ran; MKC_E_ARGUMENT, with what there is. */
+mkc_status settings_met(const struct front *f, struct error *err);
+/* Appends what the options were set to, to the error of a spec that may be wrong for it only. */
+void settings_note(const struct front *f, struct error *err);
 
 /* ---- factor.c ---- */
 

@@ -16,7 +16,8 @@ static mkc_status run_passes(const char *path, const char *text, size_t len,
   const struct variant *v;
   const struct plan *plans;
   int nplans;
-  mkc_status status = spec_load(path, text, len, a, &v, err);
+  mkc_status status =
+      spec_load_with(path, text, len, config->settings, config->nsettings, a, &v, err);
   if (status == MKC_OK) status = plan_op(v, config, a, &plans, &nplans, err);
   if (status == MKC_OK) status = emit_op(v, &plans[0], a, ret, err);
   return status;

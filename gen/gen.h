@@ -17,10 +17,13 @@ struct gen_config {
   int chunk; /* 0: the planner's choice */
   int align; /* bytes that arrays over channels and their strides are multiples of: 16, 8, 4 or 2;
                 0: what dk and dv allow */
+  const mkc_setting *settings; /* values for the spec's options */
+  int nsettings;
+  int heads; /* B * H of the launches that the plan is for; 0: enough to fill the card */
 };
 
 /* text: the spec, len bytes; path names it in messages and in #line.
- * Errors: MKC_E_SPEC, MKC_E_NO_SCHEDULE, MKC_E_ARCHITECTURE, MKC_E_ARGUMENT. */
+ * Errors: MKC_E_SPEC, MKC_E_NO_SCHEDULE, MKC_E_ARCHITECTURE, MKC_E_ARGUMENT (a setting). */
 mkc_status gen_op(const char *path, const char *text, size_t len, const struct gen_config *config,
                   struct op_source *ret, struct error *err);
 

@@ -133,6 +133,13 @@ struct branch {
   int line;
 };
 
+/* A whole number that a build may set: option { "window", 512 }. */
+struct spec_option {
+  const char *name;
+  int value; /* as set, else the default */
+  int default_value, line;
+};
+
 struct variant {
   const char *path; /* of the spec, for messages */
   const char *name;
@@ -144,6 +151,8 @@ struct variant {
   const struct expr *output;     /* in SYM_O; NULL: o */
   int nleaves;
   const struct leaf **leaves; /* in the order of first mention; q, k, v left out come last */
+  int noptions;
+  const struct spec_option *options; /* all that the spec declares, in that order */
   int nwarnings;
   const char **warnings; /* "spec.lua:4: the transition may grow: ..." */
   int line;              /* of variant { */
@@ -164,6 +173,11 @@ void expr_print(struct buf *out, const struct expr *e);
  * Errors are MKC_E_SPEC: "file:line:col: error: what" with the line and a caret. ---- */
 mkc_status spec_load(const char *path, const char *text, size_t len, struct arena *a,
                      const struct variant **ret, struct error *err);
+/* With values for its options in place of their defaults. MKC_E_ARGUMENT: the spec has no such
+ * option, or it is set twice, or to a number out of range. */
+mkc_status spec_load_with(const char *path, const char *text, size_t len,
+                          const mkc_setting *settings, int nsettings, struct arena *a,
+                          const struct variant **ret, struct error *err);
 
 /* ---- describe.c: what the compiler understood, as update equations ---- */
 void variant_describe(struct buf *out, const struct variant *v);

@@ -95,7 +95,7 @@ static const char *declared(struct front *f, const struct leaf *l) {
   return leaf_text(f->arena, l, contract);
 }
 
-static const struct option *find_option(const struct front *f, const char *name) {
+static const struct spec_option *find_option(const struct front *f, const char *name) {
   for (int i = 0; i < f->noptions; i++)
     if (strcmp(f->options[i].name, name) == 0) return &f->options[i];
   return NULL;
@@ -159,14 +159,14 @@ const struct expr *front_leaf(struct front *f, const struct leaf *l) {
 
 /* ---- options ---- */
 
-const struct expr *front_option(struct front *f, const char *name, double value) {
-  const struct option *old = find_option(f, name);
-  if (!(value >= 1 && value <= MAX_SIZE && value == floor(value))) {
+const struct expr *front_option(struct front *f, const char *name, double default_value) {
+  const struct spec_option *old = find_option(f, name);
+  if (!(default_value >= 1 && default_value <= MAX_SIZE && default_value == floor(default_value))) {
     diag_error(&f->diag, as_string(f, name),
                "option \"%s\": its default is a whole number from 1 to %d", name, (int)MAX_SIZE);
     return NULL;
   }
-  if (find_leaf(f, name) || (old && old->value != (int)value)) {
+  if (find_leaf(f, name) || (old && old->default_value != (int)default_value)) {
     diag_error(&f->diag, as_string(f, name),
                "option \"%s\": line %d gives the name another meaning", name,
                old ? old->line : find_leaf(f, name)->line);
@@ -177,7 +177,10 @@ const struct expr *front_option(struct front *f, const char *name, double value)
     diag_error(&f->diag, name, "a spec with more than %d options", MAX_OPTIONS);
     return NULL;
   }
-  if (!old) f->options[f->noptions++] = (struct option){name, (int)value, f->exprs.line};
+  const int value = settings_value(f, name, (int)default_value);
+  if (!old)
+    f->options[f->noptions++] =
+        (struct spec_option){name, value, (int)default_value, f->exprs.line};
   return expr_option(&f->exprs, name, value);
 }
 

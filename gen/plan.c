@@ -1,17 +1,56 @@
 /* SPDX-License-Identifier: MIT
- * plan.c - asks every schedule, ranks the candidates, takes the cheapest.
+ * plan.c - asks every schedule, predicts each candidate's time, takes the cheapest.
  */
 #include "plan.h"
 
-#include <string.h>
+#include <math.h>
 
 const struct schedule *const schedules[] = {&schedule_scan, &schedule_step, NULL};
 enum { NSCHEDULES = sizeof schedules / sizeof *schedules };
 
+/* ---- cost ---- */
+
+static double larger(double x, double y) {
+  return x > y ? x : y;
+}
+
+/* Of the launch's blocks, those that run at once. */
+static double wave_blocks(const struct plan *p) {
+  return (double)p->target->sms * p->blocks_an_sm;
+}
+
+double plan_heads_a_wave(const struct plan *p) {
+  return wave_blocks(p) / p->blocks_a_head;
+}
+
+/* ns in which each of the blocks that share an SM moves on by a token. */
+static double step_ns(const struct plan *p, double blocks_an_sm) {
+  return p->alone_ns + blocks_an_sm * p->share_ns;
+}
+
+/* ns a token that a launch for so many heads takes: whole waves, then what is left of the blocks,
+ * spread over the SMs. */
+static double launch_ns(const struct plan *p, double heads) {
+  const double blocks = heads * p->blocks_a_head, wave = wave_blocks(p);
+  const double whole = floor(blocks / wave), rest = blocks - whole * wave;
+  return whole * step_ns(p, p->blocks_an_sm) +
+         (rest > 0 ? step_ns(p, ceil(rest / p->target->sms)) : 0);
+}
+
+/* A token of one head: what its blocks' steps take, or memory and tensor cores if that is more. */
+static void predict(struct plan *p) {
+  const double heads = p->config.heads;
+  p->predicted_ns = larger(p->rate_ns, step_ns(p, p->blocks_an_sm) / plan_heads_a_wave(p));
+  p->cost_ns = heads > 0 ? larger(p->rate_ns, launch_ns(p, heads) / heads) : p->predicted_ns;
+  p->waves = heads / plan_heads_a_wave(p);
+}
+
+/* ---- ranking ---- */
+
 /* Cheaper first; what cannot run last; ties keep the schedule's own order. */
 static bool better(const struct plan *x, const struct plan *y) {
   if (!x->reason != !y->reason) return !x->reason;
-  return x->predicted_ns < y->predicted_ns;
+  return x->cost_ns < y->cost_ns;
 }
 
 static void sort(struct plan *plans, int n) {
@@ -51,6 +90,8 @@ static int all_candidates(const struct variant *v, const struct gen_config *conf
     lacks[i] = schedules[i]->lacks(v, config, a);
     if (!lacks[i]) n += schedules[i]->candidates(v, config, target, plans + n, a);
   }
+  for (int i = 0; i < n; i++)
+    if (!plans[i].reason) predict(&plans[i]);
   return n;
 }
 
@@ -100,22 +141,4 @@ mkc_status plan_op(const struct variant *v, const struct gen_config *config, str
   *ret = plans;
   *ret_n = n;
   return MKC_OK;
-}
-
-void plan_print(struct buf *out, const struct plan *p) {
-  buf_printf(out, "(%s", p->schedule->name);
-  if (p->config.chunk) buf_printf(out, " chunk=%d", p->config.chunk);
-  buf_printf(out, " dv_tile=%d", p->dv_tile);
-  if (p->stages) buf_printf(out, " stages=%d", p->stages);
-  buf_printf(out, " threads=%d smem=%d blocks_a_head=%d)", p->threads, p->smem_bytes,
-             p->blocks_a_head);
-}
-
-void plan_print_cost(struct buf *out, const struct plan *p) {
-  buf_printf(out, "%d bytes and %d kFLOP a token of one head; on %s the floor is ", (int)p->bytes,
-             (int)(p->flops / 1e3 + 0.5), p->target->card);
-  buf_number(out, p->floor_ns, 3);
-  buf_puts(out, " ns, predicted ");
-  buf_number(out, p->predicted_ns, 3);
-  buf_puts(out, " ns");
 }

@@ -4,6 +4,9 @@
  * A schedule says whether it applies to a variant at a configuration, lists its candidates (tile
  * sizes, stages) and what each would cost. The planner takes the cheapest that fits; every
  * candidate keeps the reason why it was or was not taken.
+ *
+ * Costs are for a filled card, so that B and H choose no kernel; a caller that knows them may hint
+ * (config.heads), and the planner counts the waves of blocks that so many heads make.
  */
 #ifndef MKC_PLAN_H
 #define MKC_PLAN_H
@@ -23,13 +26,21 @@ struct plan {
   int stages;               /* chunks in flight; 0: no chunks */
   int threads;              /* a block */
   int blocks_a_head;
-  int blocks_an_sm;    /* that fit at once */
-  int smem_bytes;      /* a block */
-  double bytes;        /* a token of one head: each input read once, each output written once */
-  double flops;        /* a token of one head */
-  double floor_ns;     /* a token of one head, on target->card: the larger of the two */
-  double predicted_ns; /* the same, for this plan, with the card filled */
-  const char *reason;  /* why it cannot run; NULL if it can */
+  int blocks_an_sm; /* that fit at once */
+  int smem_bytes;   /* a block */
+  int registers;    /* a thread wants, about */
+  double bytes;     /* a token of one head: each input read once, each output written once */
+  double flops;     /* a token of one head */
+  double floor_ns;  /* a token of one head, on target->card: the larger of the two */
+  /* What a block takes to move on by a token, ns: a part that nothing hides, and a part for each
+   * block that shares the SM, itself included. */
+  double alone_ns, share_ns;
+  double rate_ns;     /* a token of one head: what this plan takes of memory and tensor cores */
+  const char *reason; /* why it cannot run; NULL if it can */
+  /* the planner's */
+  double predicted_ns; /* a token of one head, with the card filled */
+  double cost_ns;      /* the same for config.heads heads where that is given: what ranks */
+  double waves;        /* of blocks, for config.heads: 2.1 are two full ones and a tail; else 0 */
 };
 
 enum { PLAN_MAX_CANDIDATES = 40 }; /* of one schedule */
@@ -59,9 +70,17 @@ extern const struct schedule *const schedules[];
 mkc_status plan_op(const struct variant *v, const struct gen_config *config, struct arena *a,
                    const struct plan **ret, int *ret_n, struct error *err);
 
+double plan_heads_a_wave(const struct plan *plan); /* that fill the card once */
+
+/* ---- plan_print.c ---- */
+
 /* (scan chunk=64 dv_tile=128 stages=3 threads=256 smem=174208 blocks_a_head=1) */
 void plan_print(struct buf *out, const struct plan *plan);
 /* one line more: bytes, FLOPs, floor and prediction */
 void plan_print_cost(struct buf *out, const struct plan *plan);
+/* "taken", "10 % slower" than the best, or why it cannot run */
+void plan_verdict(struct buf *out, const struct plan *plan, const struct plan *best);
+/* All candidates, the best first: a heading and a line each. */
+void plan_print_table(struct buf *out, const struct plan *plans, int n);
 
 #endif

@@ -211,16 +211,17 @@ static int p_units(int chunk, int warps) {
   return most;
 }
 
-/* Microseconds that an SM takes to move each of its blocks one chunk on, fitted to an H100 (docs/
- * PERFORMANCE.md): what no other warp hides, P, and a part for each warp that shares the SM. */
-static double chunk_us(const struct plan *p) {
-  const double warps = p->blocks_an_sm * p->threads / 32, size = p->config.chunk / 64.0;
-  return 0.45 + 0.37 * p_units(p->config.chunk, p->threads / 32) +
-         warps * size * (0.165 + 0.0011 * p->config.dk);
+/* What a block takes to move on by a chunk, in ns a token: fitted to an H100 (docs/PERFORMANCE.md).
+ * What no other warp hides, P, and a part for each warp that shares the SM. */
+static void predict_steps(struct plan *p) {
+  const double ns_a_token = 1e3 / p->config.chunk, size = p->config.chunk / 64.0;
+  const int warps = p->threads / 32;
+  p->alone_ns = (0.45 + 0.37 * p_units(p->config.chunk, warps)) * ns_a_token;
+  p->share_ns = warps * size * (0.165 + 0.0011 * p->config.dk) * ns_a_token;
 }
 
-/* Bytes, FLOPs, and a time from three bounds: memory, tensor cores, the latency of a chunk. */
-static void predict(struct plan *p, double other_bytes) {
+/* Bytes, FLOPs, and what they take. */
+static void predict_rates(struct plan *p, double other_bytes) {
   const double dk = p->config.dk, dv = p->config.dv, again = p->blocks_a_head - 1;
   const double chunk = p->config.chunk;
   const struct target *t = p->target;
@@ -231,9 +232,7 @@ static void predict(struct plan *p, double other_bytes) {
   /* each further part of a head reads q and k again, from L2, and computes P again */
   const double l2 = 4 * dk * again / (2 * t->copy_gbs);
   const double p_again = 2 * chunk * dk * again / t->mma_tflops / 1e3;
-  const double latency =
-      1e3 * chunk_us(p) * p->blocks_a_head / (chunk * (double)t->sms * p->blocks_an_sm);
-  p->predicted_ns = larger(latency, larger(memory + l2, tensor + p_again));
+  p->rate_ns = larger(memory + l2, tensor + p_again);
 }
 
 /* What is read beside q, k and v for a token of one head. */
@@ -259,6 +258,7 @@ static void fill_plan(struct plan *p, const struct variant *v, const struct scan
   p->threads = p->dv_tile / 16 * 32;
   p->blocks_a_head = (p->config.dv + p->dv_tile - 1) / p->dv_tile;
   p->smem_bytes = smem_bytes(p, v, roles);
+  p->registers = wanted;
   p->blocks_an_sm = resident_blocks(p);
   if (p->smem_bytes > p->target->smem_block)
     p->reason = arena_printf(a, "wants %d bytes of shared memory; a block has %d", p->smem_bytes,
@@ -268,8 +268,8 @@ static void fill_plan(struct plan *p, const struct variant *v, const struct scan
                              p->threads, registers_given(p->target, p->threads / 32));
   else if (p->blocks_a_head > 1 && reduces_over_dv(v, roles))
     p->reason = "the spec sums over dv, of which a block has a part";
-  else
-    predict(p, other_bytes(v, roles, p->config.dv));
+  predict_steps(p);
+  predict_rates(p, other_bytes(v, roles, p->config.dv));
 }
 
 /* Tiles of dv: all of it, half, a quarter, ... in multiples of 16. Returns how many. */

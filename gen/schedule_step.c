@@ -108,10 +108,6 @@ static int smaller(int x, int y) {
   return x < y ? x : y;
 }
 
-static double larger(double x, double y) {
-  return x > y ? x : y;
-}
-
 static int resident_blocks(const struct plan *p, const struct step_program *program) {
   enum { MAX_THREADS = 1536, MAX_BLOCKS = 16, SYSTEM_SMEM = 1024 }; /* of an SM; of a block */
   const int wanted = round_up(registers_wanted(p, program), 8);
@@ -135,15 +131,13 @@ static double token_bytes(const struct variant *v, const struct gen_config *c) {
 }
 
 /* One token of each head: the state read and written; or the time of a block, which is mostly the
- * latency of memory, where too few of them share an SM. */
+ * latency of memory and which others on the SM don't lengthen. */
 static void predict(struct plan *p, const struct variant *v, const struct step_program *program) {
-  const double dk = p->config.dk, dv = p->config.dv, block_us = 3;
-  const struct target *t = p->target;
+  const double dk = p->config.dk, dv = p->config.dv;
   p->bytes = 2 * 4 * dk * dv + token_bytes(v, &p->config);
   p->flops = 2 * dk * dv * (program->nops + program->nprojections);
-  p->floor_ns = p->bytes / t->copy_gbs;
-  p->predicted_ns =
-      larger(p->floor_ns, 1e3 * block_us * p->blocks_a_head / ((double)t->sms * p->blocks_an_sm));
+  p->floor_ns = p->rate_ns = p->bytes / p->target->copy_gbs;
+  p->alone_ns = 3000;
 }
 
 static bool has_tile(const struct plan *plans, int n, int tile) {
@@ -168,15 +162,15 @@ static int candidates(const struct variant *v, const struct gen_config *config,
     p->blocks_a_head = (config->dv + tile - 1) / tile;
     p->smem_bytes = smem_bytes(p, &program);
     p->blocks_an_sm = resident_blocks(p, &program);
-    const int registers = registers_wanted(p, &program) * p->threads;
+    p->registers = registers_wanted(p, &program);
+    const int registers = p->registers * p->threads;
     if (registers > target->registers)
       p->reason = arena_printf(a, "wants %d registers; an SM has %d", registers, target->registers);
     else if (p->smem_bytes > target->smem_block)
       p->reason = "wants more shared memory than a block has";
     else if (p->blocks_a_head > 1 && row_code_reduces(v->output))
       p->reason = "the output wants all channels in one block";
-    else
-      predict(p, v, &program);
+    predict(p, v, &program);
   }
   return n;
 }

@@ -158,6 +158,7 @@ static mkc_status report(struct loader *ld, struct error *err) {
   if (out.len > 0 && out.data[out.len - 1] == '\n') out.data[--out.len] = 0;
   const mkc_status status = out.failed ? MKC_E_OUT_OF_MEMORY : MKC_E_SPEC;
   error_set(err, status, "%s", out.failed ? "out of memory for a message" : buf_text(&out));
+  settings_note(&ld->front, err);
   buf_finish(&out);
   return status;
 }
@@ -171,19 +172,37 @@ static bool load(struct loader *ld) {
   return true;
 }
 
+/* The spec runs, once nothing is wrong with the settings. */
+static mkc_status load_checked(struct loader *ld, const struct variant **ret, struct error *err) {
+  struct front *f = &ld->front;
+  jmp_buf *outer = f->arena->out_of_memory;
+  f->arena->out_of_memory = &ld->out_of_memory;
+  const bool loaded = load(ld);
+  f->arena->out_of_memory = outer;
+  heap_finish(&ld->heap);
+  expr_ctx_finish(&f->exprs);
+  if (!loaded) longjmp(*outer, 1);
+  if (f->diag.message || !ld->variant) return report(ld, err);
+  *ret = ld->variant;
+  return settings_met(f, err);
+}
+
+mkc_status spec_load_with(const char *path, const char *text, size_t len,
+                          const mkc_setting *settings, int nsettings, struct arena *a,
+                          const struct variant **ret, struct error *err) {
+  struct loader ld = {.line = 1};
+  ld.front = (struct front){.arena = a,
+                            .text = text,
+                            .len = len,
+                            .diag = {.arena = a},
+                            .settings = settings,
+                            .nsettings = nsettings};
+  ld.front.path = arena_strdup(a, path);
+  const mkc_status status = settings_check(&ld.front, err);
+  return status ? status : load_checked(&ld, ret, err);
+}
+
 mkc_status spec_load(const char *path, const char *text, size_t len, struct arena *a,
                      const struct variant **ret, struct error *err) {
-  struct loader ld = {.line = 1};
-  ld.front = (struct front){.arena = a, .text = text, .len = len, .diag = {.arena = a}};
-  ld.front.path = arena_strdup(a, path);
-  jmp_buf *outer = a->out_of_memory;
-  a->out_of_memory = &ld.out_of_memory;
-  const bool loaded = load(&ld);
-  a->out_of_memory = outer;
-  heap_finish(&ld.heap);
-  expr_ctx_finish(&ld.front.exprs);
-  if (!loaded) longjmp(*outer, 1);
-  if (ld.front.diag.message || !ld.variant) return report(&ld, err);
-  *ret = ld.variant;
-  return MKC_OK;
+  return spec_load_with(path, text, len, NULL, 0, a, ret, err);
 }

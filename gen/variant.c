@@ -339,6 +339,13 @@ static bool check_branches(struct checker *k) {
   return true;
 }
 
+static void copy_options(const struct front *f, struct variant *v) {
+  struct spec_option *options = arena_array(f->arena, struct spec_option, f->noptions);
+  for (int i = 0; i < f->noptions; i++) options[i] = f->options[i];
+  v->noptions = f->noptions;
+  v->options = options;
+}
+
 const struct variant *variant_check(struct front *f, const struct draft *d) {
   struct variant *v = arena_new(f->arena, struct variant);
   struct checker k = {.front = f, .draft = d, .variant = v};
@@ -346,6 +353,7 @@ const struct variant *variant_check(struct front *f, const struct draft *d) {
   v->about = d->about;
   v->steps = d->steps;
   v->line = d->line;
+  copy_options(f, v);
   if (!check_name(&k) || !check_branches(&k)) return NULL;
   check_warnings(&k);
   number_leaves(f, v);

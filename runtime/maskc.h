@@ -112,6 +112,12 @@ MKC_API void mkc_context_destroy(mkc_context *ctx); /* NULL is fine */
 
 /* ---- op ---- */
 
+/* A value for an option of the spec, `option { "window", 512 }`, in place of its default. */
+typedef struct mkc_setting {
+  const char *name;
+  int value;
+} mkc_setting;
+
 typedef struct mkc_op_options {
   size_t struct_size;    /* sizeof(mkc_op_options); set by MKC_OP_OPTIONS_INIT */
   const char *spec_path; /* a spec file, or the name of a shipped spec ("simple_gla") ... */
@@ -125,11 +131,15 @@ typedef struct mkc_op_options {
   mkc_check check; /* MKC_CHECK_ADDRESS wants a process with AddressSanitizer loaded */
   int align; /* bytes that arrays over channels and their strides are multiples of: 16, 8, 4 or
                 2; 0: as many as rows of dk and dv channels are */
+  const mkc_setting *settings; /* values for options of the spec; may be NULL */
+  int nsettings;
+  int heads; /* B * H of the launches that the plan is for; 0: enough to fill the card. It chooses
+                among plans; every op takes every B and H. */
 } mkc_op_options;
 #define MKC_OP_OPTIONS_INIT                                                             \
   {                                                                                     \
     sizeof(mkc_op_options), NULL, NULL, "cuda:0", NULL, MKC_FORWARD, MKC_BF16, 0, 0, 0, \
-        MKC_CHECK_NONE, 0                                                               \
+        MKC_CHECK_NONE, 0, NULL, 0, 0                                                   \
   }
 
 /* Loads, checks, plans and emits. Fast (milliseconds), compiles nothing.

@@ -79,6 +79,11 @@ static mkc_status check_options(const mkc_op_options *o, int gpu, struct error *
   if (o->align && o->align != 16 && o->align != 8 && o->align != 4 && o->align != 2)
     return error_set(err, MKC_E_ARGUMENT, "align = %d is none of 16, 8, 4, 2 (bytes) and 0",
                      o->align);
+  if (o->nsettings < 0 || (o->nsettings > 0 && !o->settings))
+    return error_set(err, MKC_E_ARGUMENT, "nsettings = %d, and settings is %s", o->nsettings,
+                     o->settings ? "given" : "NULL");
+  if (o->heads < 0)
+    return error_set(err, MKC_E_ARGUMENT, "heads = %d: B * H of a launch, or 0", o->heads);
   if (o->pass != MKC_FORWARD && o->pass != MKC_STEP)
     return error_set(err, MKC_E_ARGUMENT, "pass %d is none of MKC_FORWARD, MKC_STEP", (int)o->pass);
   if ((unsigned)o->check > MKC_CHECK_ADDRESS)

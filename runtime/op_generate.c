@@ -103,7 +103,10 @@ mkc_status op_generate(const mkc_op_options *options, const char *arch, struct o
                                     .dk = options->dk,
                                     .dv = options->dv,
                                     .chunk = options->chunk,
-                                    .align = options->align};
+                                    .align = options->align,
+                                    .settings = options->settings,
+                                    .nsettings = options->nsettings,
+                                    .heads = options->heads};
   const char *path = options->spec_path, *text = options->spec_text;
   if (text) return gen_op(path ? path : "spec", text, strlen(text), &config, ret, err);
   if (!path || !*path)

@@ -31,7 +31,12 @@ static const char bad_text[] = "return variant {\n"
                                "  transitoin = {},\n"
                                "}\n";
 
-/* A folder with the three specs and arrays, made once. */
+static const char option_text[] = "return variant {\n"
+                                  "  name = \"with_option\",\n"
+                                  "  transition = { decay(option { \"depth\", 3 } / 4) },\n"
+                                  "}\n";
+
+/* A folder with the specs and arrays, made once. */
 struct world {
   char *dir;
 };
@@ -55,6 +60,7 @@ static int setup(void **state) {
   put_text(w, "gated.lua", spec_text);
   put_text(w, "delta.lua", delta_text);
   put_text(w, "bad.lua", bad_text);
+  put_text(w, "option.lua", option_text);
   *state = w;
   return 0;
 }
@@ -147,6 +153,19 @@ static void shipped_specs(void **state) {
   expect(state, "check simple_glaa", 1, NULL, "did you mean 'simple_gla'?");
 }
 
+static void sets_options(void **state) {
+  expect(state, "check @/option.lua --set=depth=2", 0, "option depth = 2, by default 3", NULL);
+  expect(state, "show @/option.lua --set depth=2 --tokens 3 --json", 0, "\"value\": 2,", NULL);
+  expect(state, "run @/option.lua --set depth=1 --shape B=1,T=9,H=1", 0, "option depth=1\n", NULL);
+  expect(state, "build @/option.lua --set depth=2 --emit=cu", 0, "option depth = 2", NULL);
+  expect(state, "check @/option.lua --set depth=5", 1, NULL, "option depth is set to 5");
+  expect(state, "check @/option.lua --set dept=2", 1, NULL, "did you mean \"depth\"?");
+  expect(state, "check @/option.lua --set depth=2.5", 2, NULL, "expected NAME=N");
+  expect(state, "check @/option.lua --set depth", 2, NULL, "expected NAME=N");
+  expect(state, "build @/option.lua retnet --set depth=2 --emit=cu -o @/", 1, NULL,
+         "specs/retnet.lua has no option");
+}
+
 static void bad_specs(void **state) {
   expect(state, "check @/none.lua", 1, NULL, "none.lua: No such file");
   expect(state, "check @/bad.lua", 1, NULL, "bad.lua:3");
@@ -166,6 +185,20 @@ static void no_schedule(void **state) {
   expect(state, "run @/delta.lua --pass step --shape B=1,H=1", 0, "  state  relative", NULL);
   expect(state, "run @/gated.lua --dtype fp32", 3, NULL, "bf16");
   expect(state, "run @/gated.lua --shape dk=98", 3, NULL, "dk is 98");
+}
+
+/* ---- show --plan ---- */
+
+static void shows_plans(void **state) {
+  expect(state, "show @/gated.lua --plan --arch sm_80", 0, "A100 SXM 80GB, 108 SMs", NULL);
+  expect(state, "show @/gated.lua --plan", 0, "taken\n", NULL);
+  expect(state, "show @/gated.lua --plan", 0, "not possible: wants ", NULL);
+  expect(state, "show @/gated.lua --plan --heads 8", 0, "waves", NULL);
+  expect(state, "show @/gated.lua --heads 8 --tokens 3", 0, "8 heads are ", NULL);
+  expect(state, "show @/delta.lua --plan", 0, "no plan: no schedule serves", NULL);
+  expect(state, "show @/gated.lua --plan --svg x.svg", 2, NULL, "choose one");
+  expect(state, "show @/gated.lua --heads 0", 2, NULL, "expected a whole number");
+  expect(state, "run @/gated.lua --heads 1 --shape T=9,dk=128,dv=128", 0, "blocks_a_head=8", NULL);
 }
 
 /* ---- show --svg ---- */
@@ -435,8 +468,10 @@ int main(void) {
       cmocka_unit_test(help_and_version),
       cmocka_unit_test(slips),
       cmocka_unit_test(shipped_specs),
+      cmocka_unit_test(sets_options),
       cmocka_unit_test(bad_specs),
       cmocka_unit_test(no_schedule),
+      cmocka_unit_test(shows_plans),
       cmocka_unit_test(draws_svg),
       cmocka_unit_test(svg_slips),
       cmocka_unit_test(shows_and_empties_the_cache),

@@ -255,6 +255,13 @@ static void test_wrong_options(void **state) {
   expect_refused(&o, MKC_E_ARGUMENT, "checks are for the CPU device");
   o = good_options(), o.arch = "a very long architecture";
   expect_refused(&o, MKC_E_ARCHITECTURE, "unknown architecture");
+  o = good_options(), o.nsettings = 1;
+  expect_refused(&o, MKC_E_ARGUMENT, "nsettings = 1, and settings is NULL");
+  const mkc_setting window = {"window", 4};
+  o.settings = &window;
+  expect_refused(&o, MKC_E_ARGUMENT, "specs/simple_gla.lua has no option \"window\"");
+  o = good_options(), o.heads = -1;
+  expect_refused(&o, MKC_E_ARGUMENT, "heads = -1");
   o = good_options(), o.struct_size = 0;
   expect_refused(&o, MKC_E_USAGE, "MKC_OP_OPTIONS_INIT");
   assert_int_equal(mkc_op_create(NULL, &o, NULL), MKC_E_USAGE);
@@ -289,6 +296,16 @@ static void test_newer_caller(void **state) {
   expect_refused(&newer.o, MKC_E_USAGE, "built for a newer one");
 }
 
+/* A caller built before `settings` ends where it begins; what lies beyond is not read. */
+static void test_older_caller(void **state) {
+  (void)state;
+  mkc_op_options o = good_options();
+  o.struct_size = offsetof(mkc_op_options, settings);
+  o.nsettings = 1; /* without settings it would be refused */
+  o.spec_path = "no_such_spec";
+  expect_refused(&o, MKC_E_FILE, "no spec named");
+}
+
 /* ---- what a launch costs on the host ---- */
 
 static void test_launch_cost(void **state) {
@@ -318,7 +335,8 @@ int main(void) {
       T(test_failed_prepare), T(test_threads_prepare_once),
       T(test_arg_info),       T(test_bad_source),
       T(test_wrong_options),  T(test_wrong_specs),
-      T(test_newer_caller),   T(test_launch_cost),
+      T(test_newer_caller),   T(test_older_caller),
+      T(test_launch_cost),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

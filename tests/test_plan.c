@@ -49,6 +49,74 @@ static void test_candidates(void **state) {
   unload_spec(&s);
 }
 
+/* What `maskc show --plan` prints: for a filled card, and for few heads. */
+static void test_table(void **state) {
+  (void)state;
+  static const int heads[] = {0, 16, 200};
+  struct loaded_spec s;
+  struct buf out = {0};
+  load_shipped(&s, "simple_gla");
+  for (int i = 0; i < 3; i++) {
+    struct gen_config c = config("sm_90a", 128, 128);
+    const struct plan *plans;
+    struct error err = {0};
+    int n;
+    c.heads = heads[i];
+    assert_int_equal(plan_op(s.variant, &c, &s.arena, &plans, &n, &err), MKC_OK);
+    buf_printf(&out, "heads %d\n", heads[i]);
+    plan_print_table(&out, plans, n);
+  }
+  assert_golden("plan/table.txt", buf_text(&out));
+  buf_finish(&out);
+  unload_spec(&s);
+}
+
+static struct plan best_for(const struct loaded_spec *s, struct arena *a, int heads) {
+  struct gen_config c = config("sm_90a", 128, 128);
+  const struct plan *plans;
+  struct error err = {0};
+  int n;
+  c.heads = heads;
+  assert_int_equal(plan_op(s->variant, &c, a, &plans, &n, &err), MKC_OK);
+  return plans[0];
+}
+
+/* Few heads make the planner split them over blocks; whole waves cost what a filled card does. */
+static void test_heads_choose_the_plan(void **state) {
+  (void)state;
+  struct loaded_spec s;
+  load_shipped(&s, "simple_gla");
+  const struct plan filled = best_for(&s, &s.arena, 0);
+  const int wave = (int)plan_heads_a_wave(&filled);
+  const struct plan few = best_for(&s, &s.arena, wave / 8);
+  assert_int_equal(filled.blocks_a_head, 1);
+  assert_true(few.blocks_a_head > 1);
+  assert_true(few.cost_ns > few.predicted_ns);
+  const struct plan whole = best_for(&s, &s.arena, 3 * wave);
+  assert_int_equal(whole.dv_tile, filled.dv_tile);
+  assert_close(whole.cost_ns, filled.predicted_ns, 1e-12, 0);
+  assert_close(whole.waves, 3, 1e-12, 0);
+  const struct plan tail = best_for(&s, &s.arena, 3 * wave + 1);
+  assert_true(tail.cost_ns > whole.cost_ns);
+  unload_spec(&s);
+}
+
+/* The hint chooses among plans and enters no source: launches of any B and H share a kernel. */
+static void test_heads_enter_no_source(void **state) {
+  (void)state;
+  const struct embedded_file *f = embedded_find("specs/simple_gla.lua");
+  struct gen_config c = config("sm_90a", 128, 128);
+  struct op_source filled, hinted;
+  struct error err = {0};
+  assert_int_equal(gen_op(f->name, f->data, f->len, &c, &filled, &err), MKC_OK);
+  c.heads = 130; /* not a filled card, but the same plan */
+  assert_int_equal(gen_op(f->name, f->data, f->len, &c, &hinted, &err), MKC_OK);
+  assert_string_equal(filled.plan, hinted.plan);
+  assert_string_equal(filled.text, hinted.text);
+  op_source_finish(&filled);
+  op_source_finish(&hinted);
+}
+
 static void assert_fits(const struct variant *v, const char *arch, int dk, int dv,
                         struct arena *a) {
   const struct gen_config c = config(arch, dk, dv);
@@ -162,6 +230,9 @@ static void test_sizes_are_refused_with_what_works(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_candidates),
+      cmocka_unit_test(test_table),
+      cmocka_unit_test(test_heads_choose_the_plan),
+      cmocka_unit_test(test_heads_enter_no_source),
       cmocka_unit_test(test_every_size_has_a_plan_on_every_target),
       cmocka_unit_test(test_what_has_no_schedule_is_named),
       cmocka_unit_test(test_sums_over_dv),

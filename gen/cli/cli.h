@@ -21,6 +21,8 @@ struct cli {
   struct buf out;
   struct term term; /* of standard output */
   bool json;
+  const mkc_setting *settings; /* --set, in the arena */
+  int nsettings;
   char **argv;     /* of main */
   int worker_exit; /* not 0: another process did the work, reported, and ended like this */
 };
@@ -60,8 +62,12 @@ const char *const *shipped_specs(struct cli *cli);
 
 /* ---- configuration (config.c) ---- */
 
-/* From --arch, --pass, --dtype, --dk, --dv, --chunk, with the defaults that help names. */
-struct gen_config cli_config(const struct args *args);
+/* Reads every --set NAME=N into cli->settings. Errors: MKC_E_USAGE. */
+mkc_status cli_read_settings(struct cli *cli, struct error *err);
+/* From --arch, --pass, --dtype, --dk, --dv, --chunk, ..., with the defaults that help names. */
+struct gen_config cli_config(const struct cli *cli);
+/* "options": [{name, value, default}, ...] of the variant */
+void json_options(struct json *j, const struct variant *v);
 const char *dtype_name(mkc_dtype dtype); /* "bf16" */
 
 /* Whether a schedule serves the variant; *ret_why is what each lacks, in the arena. */

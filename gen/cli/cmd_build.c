@@ -137,7 +137,7 @@ static mkc_status compile(struct build *b, struct op_source *source, struct outp
 static mkc_status build_one(struct build *b, const struct spec_file *file, const char *arch,
                             struct error *err) {
   struct op_source source = {0};
-  struct gen_config config = cli_config(&b->cli->args);
+  struct gen_config config = cli_config(b->cli);
   config.arch = arch;
   mkc_status status = gen_op(file->path, file->text, file->len, &config, &source, err);
   if (!status) {
@@ -223,7 +223,7 @@ static mkc_status read_archs(struct build *b, struct error *err) {
       p = comma ? comma + 1 : NULL;
     }
   }
-  if (n == 0) b->archs[0] = cli_config(args).arch;
+  if (n == 0) b->archs[0] = cli_config(b->cli).arch;
   return MKC_OK;
 }
 

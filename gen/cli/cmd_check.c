@@ -40,6 +40,7 @@ static void print_json(struct buf *out, const struct check *c, bool ok) {
   json_string(&j, "name", c->variant->name);
   json_string(&j, "about", c->variant->about);
   json_string(&j, "description", buf_text(&equations));
+  json_options(&j, c->variant);
   json_array(&j, "checks");
   for (int i = 0; i < c->n; i++) {
     json_object(&j, NULL);
@@ -70,7 +71,7 @@ mkc_status cmd_check(struct cli *cli, struct error *err) {
   status = ref_check(c.variant, seed, c.reports, &c.n, err);
   progress_clear();
   if (status && status != MKC_E_TOLERANCE) return status;
-  struct gen_config config = cli_config(&cli->args);
+  struct gen_config config = cli_config(cli);
   const char *no_step;
   cli_has_schedule(cli, c.variant, &config, &c.no_schedule);
   config.pass = MKC_STEP;

@@ -17,7 +17,7 @@ static mkc_status list_one(struct cli *cli, const struct embedded_file *file, st
   const struct variant *v;
   const mkc_status status = spec_load(file->name, file->data, file->len, &cli->arena, &v, err);
   if (status) return status;
-  const struct gen_config config = cli_config(&cli->args);
+  const struct gen_config config = cli_config(cli);
   const char *why;
   char *name = arena_strdup(&cli->arena, file->name + strlen("specs/"));
   name[strlen(name) - strlen(".lua")] = 0;

@@ -29,6 +29,9 @@ static mkc_status create_op(struct run *r, int gpu, struct error *err) {
   op.arch = args_text(args, OPTION_ARCH, NULL);
   op.chunk = (int)args_number(args, OPTION_CHUNK, 0);
   op.align = atoi(args_text(args, OPTION_ALIGN, "0"));
+  op.settings = r->cli->settings;
+  op.nsettings = r->cli->nsettings;
+  op.heads = (int)args_number(args, OPTION_HEADS, 0);
   op.check = args_flag(args, OPTION_CHECK) ? MKC_CHECK_ADDRESS : MKC_CHECK_NONE;
   mkc_status status = gpu >= 0 ? run_cuda_start(r, gpu, err) : MKC_OK;
   if (status) return status;
@@ -133,8 +136,8 @@ mkc_status cmd_run(struct cli *cli, struct error *err) {
   r->cli = cli;
   r->seed = (uint64_t)args_number(&cli->args, OPTION_SEED, 1);
   r->device = args_text(&cli->args, OPTION_DEVICE, "cpu");
-  r->pass = cli_config(&cli->args).pass;
-  r->dtype = cli_config(&cli->args).dtype;
+  r->pass = cli_config(cli).pass;
+  r->dtype = cli_config(cli).dtype;
   mkc_status status = device_parse(r->device, &gpu, err);
   if (status) return error_set(err, MKC_E_USAGE, "--device=%s: expected cpu or cuda:N", r->device);
   if (args_flag(&cli->args, OPTION_CHECK)) {

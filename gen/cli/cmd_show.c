@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * cmd_show.c - maskc show: the mask as a picture, the equations, the plan and the floor it is
- * measured against.
+ * measured against; with --plan every plan there is.
  */
 #include "draw.h"
 #include "file.h"
 #include "show.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { HEADS = 4 };
@@ -24,33 +25,6 @@ static mkc_status choose_plan(struct cli *cli, struct show *s, struct error *err
   return result;
 }
 
-static void print_plan(struct buf *out, const struct show *s) {
-  const struct gen_config *c = &s->config;
-  buf_printf(out, "\nplan for %s, %s, dk=%d dv=%d\n", c->arch, dtype_name(c->dtype), c->dk, c->dv);
-  if (!s->plans) {
-    buf_printf(out, "  none: %s\n", s->no_schedule);
-    return;
-  }
-  buf_puts(out, "  ");
-  plan_print(out, &s->plans[0]);
-  buf_puts(out, "\n  ");
-  plan_print_cost(out, &s->plans[0]);
-  buf_puts(out, "\n");
-  for (int i = 1; i < s->nplans; i++) {
-    buf_puts(out, i == 1 ? "not taken\n  " : "  ");
-    plan_print(out, &s->plans[i]);
-    buf_puts(out, ": ");
-    if (s->plans[i].reason) {
-      buf_puts(out, s->plans[i].reason);
-    } else {
-      buf_puts(out, "predicted ");
-      buf_number(out, s->plans[i].predicted_ns, 3);
-      buf_puts(out, " ns");
-    }
-    buf_puts(out, "\n");
-  }
-}
-
 static void print_text(const struct cli *cli, struct buf *out, const struct show *s) {
   struct term term = cli->term;
   if (args_flag(&cli->args, OPTION_ASCII)) term.utf8 = false;
@@ -61,54 +35,62 @@ static void print_text(const struct cli *cli, struct buf *out, const struct show
             &term);
   buf_puts(out, "\n");
   variant_describe(out, s->variant);
-  print_plan(out, s);
+  show_plan(out, s);
 }
 
-static void print_plan_json(struct json *j, const struct show *s) {
-  const struct plan *p = s->plans;
-  struct buf line = {0};
-  if (!p) {
-    json_string(j, "plan", NULL);
-    json_string(j, "no_schedule", s->no_schedule);
-    return;
+/* What a program needs to know of either form. */
+static void print_head_json(struct json *j, const struct show *s) {
+  json_string(j, "spec", s->file.path);
+  json_string(j, "name", s->variant->name);
+  json_options(j, s->variant);
+  json_string(j, "arch", s->config.arch);
+  json_string(j, "dtype", dtype_name(s->config.dtype));
+  json_integer(j, "dk", s->config.dk);
+  json_integer(j, "dv", s->config.dv);
+  json_number(j, "launch_heads", s->config.heads ? s->config.heads : HUGE_VAL);
+  show_plan_json(j, s);
+}
+
+static void print_mask_json(struct json *j, const struct show *s) {
+  const int T = s->mask.tokens;
+  json_integer(j, "head", s->mask.head);
+  json_integer(j, "heads", s->mask.heads);
+  json_integer(j, "seed", (int64_t)s->mask.seed);
+  json_array(j, "mask");
+  for (int t = 0; t < T; t++) {
+    json_array(j, NULL);
+    for (int i = 0; i < T; i++) json_number(j, NULL, s->weights[t * T + i]);
+    json_end(j);
   }
-  plan_print(&line, p);
-  json_string(j, "plan", buf_text(&line));
-  json_number(j, "bytes_a_token_head", p->bytes);
-  json_number(j, "flops_a_token_head", p->flops);
-  json_number(j, "floor_ns", p->floor_ns);
-  json_number(j, "predicted_ns", p->predicted_ns);
-  json_string(j, "card", p->target->card);
-  buf_finish(&line);
+  json_end(j);
 }
 
 static void print_json(struct buf *out, const struct show *s, const char *svg) {
   struct json j = {.out = out};
   struct buf equations = {0};
-  const int T = s->mask.tokens;
   variant_describe(&equations, s->variant);
   json_object(&j, NULL);
-  json_string(&j, "spec", s->file.path);
-  json_string(&j, "name", s->variant->name);
+  print_head_json(&j, s);
   json_string(&j, "about", s->variant->about);
   json_string(&j, "description", buf_text(&equations));
-  json_integer(&j, "head", s->mask.head);
-  json_integer(&j, "heads", s->mask.heads);
-  json_integer(&j, "seed", (int64_t)s->mask.seed);
-  json_string(&j, "arch", s->config.arch);
-  json_integer(&j, "dk", s->config.dk);
-  json_integer(&j, "dv", s->config.dv);
   if (svg) json_string(&j, "svg", svg);
-  print_plan_json(&j, s);
-  json_array(&j, "mask");
-  for (int t = 0; t < T; t++) {
-    json_array(&j, NULL);
-    for (int i = 0; i < T; i++) json_number(&j, NULL, s->weights[t * T + i]);
-    json_end(&j);
-  }
-  json_end(&j);
+  print_mask_json(&j, s);
   json_end(&j);
   buf_finish(&equations);
+}
+
+/* ---- --plan ---- */
+
+static void print_plans(struct cli *cli, const struct show *s) {
+  if (!cli->json) {
+    show_all_plans(&cli->out, s);
+    return;
+  }
+  struct json j = {.out = &cli->out};
+  json_object(&j, NULL);
+  print_head_json(&j, s);
+  show_all_plans_json(&j, s);
+  json_end(&j);
 }
 
 /* ---- the command ---- */
@@ -143,18 +125,28 @@ static mkc_status draw_weights(struct cli *cli, struct show *s, struct error *er
   return mask_weights(&cli->arena, s->variant, &s->mask, s->weights, &s->note, err);
 }
 
-mkc_status cmd_show(struct cli *cli, struct error *err) {
-  struct show s = {.config = cli_config(&cli->args)};
-  const char *svg = args_text(&cli->args, OPTION_SVG, NULL);
-  mkc_status status = check_svg(cli, svg, err);
-  if (!status) status = spec_file_load(cli, cli->args.operands[0], &s.file, &s.variant, err);
-  if (!status) status = choose_plan(cli, &s, err);
-  if (!status) status = draw_weights(cli, &s, err);
-  if (!status && svg) status = write_svg(cli, &s, svg, err);
+/* The mask, the equations and the plan: on standard output, or as an SVG. */
+static mkc_status show_mask(struct cli *cli, struct show *s, const char *svg, struct error *err) {
+  mkc_status status = draw_weights(cli, s, err);
+  if (!status && svg) status = write_svg(cli, s, svg, err);
   if (status) return status;
   if (cli->json)
-    print_json(&cli->out, &s, svg);
+    print_json(&cli->out, s, svg);
   else if (!svg)
-    print_text(cli, &cli->out, &s);
+    print_text(cli, &cli->out, s);
   return MKC_OK;
+}
+
+mkc_status cmd_show(struct cli *cli, struct error *err) {
+  struct show s = {.config = cli_config(cli)};
+  const char *svg = args_text(&cli->args, OPTION_SVG, NULL);
+  const bool plans = args_flag(&cli->args, OPTION_PLAN);
+  mkc_status status = check_svg(cli, svg, err);
+  if (!status && svg && plans)
+    status = error_set(err, MKC_E_USAGE, "--plan prints text or JSON, --svg a picture: choose one");
+  if (!status) status = spec_file_load(cli, cli->args.operands[0], &s.file, &s.variant, err);
+  if (!status) status = choose_plan(cli, &s, err);
+  if (!status && !plans) return show_mask(cli, &s, svg, err);
+  if (!status) print_plans(cli, &s);
+  return status;
 }

@@ -5,6 +5,7 @@
 
 #include "../plan.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,7 +28,43 @@ const char *dtype_name(mkc_dtype dtype) {
   return "?";
 }
 
-struct gen_config cli_config(const struct args *args) {
+/* "window=64" */
+static bool parse_setting(struct cli *cli, const char *text, mkc_setting *ret) {
+  const char *equals = strchr(text, '=');
+  int64_t value;
+  if (!equals || equals == text || !parse_number(equals + 1, INT32_MIN, INT32_MAX, &value))
+    return false;
+  char *name = arena_strdup(&cli->arena, text);
+  name[equals - text] = 0;
+  *ret = (mkc_setting){name, (int)value};
+  return true;
+}
+
+mkc_status cli_read_settings(struct cli *cli, struct error *err) {
+  mkc_setting *settings = arena_array(&cli->arena, mkc_setting, cli->args.nvalues + 1);
+  int cursor = 0;
+  for (const char *text; (text = args_each(&cli->args, OPTION_SET, &cursor));)
+    if (!parse_setting(cli, text, &settings[cli->nsettings++]))
+      return error_set(err, MKC_E_USAGE,
+                       "--set=%s: expected NAME=N, an option of the spec and a whole number", text);
+  cli->settings = settings;
+  return MKC_OK;
+}
+
+void json_options(struct json *j, const struct variant *v) {
+  json_array(j, "options");
+  for (int i = 0; i < v->noptions; i++) {
+    json_object(j, NULL);
+    json_string(j, "name", v->options[i].name);
+    json_integer(j, "value", v->options[i].value);
+    json_integer(j, "default", v->options[i].default_value);
+    json_end(j);
+  }
+  json_end(j);
+}
+
+struct gen_config cli_config(const struct cli *cli) {
+  const struct args *args = &cli->args;
   return (struct gen_config){
       .arch = args_text(args, OPTION_ARCH, "sm_90a"),
       .pass = pass_parse(args_text(args, OPTION_PASS, "forward")),
@@ -36,6 +73,9 @@ struct gen_config cli_config(const struct args *args) {
       .dv = (int)args_number(args, OPTION_DV, 128),
       .chunk = (int)args_number(args, OPTION_CHUNK, 0),
       .align = atoi(args_text(args, OPTION_ALIGN, "0")),
+      .settings = cli->settings,
+      .nsettings = cli->nsettings,
+      .heads = (int)args_number(args, OPTION_HEADS, 0),
   };
 }
 

@@ -29,7 +29,8 @@ static mkc_status dispatch(struct cli *cli, struct error *err) {
   }
   term_detect(stdout, args_text(&cli->args, OPTION_COLOR, "auto"), &cli->term);
   cli->json = args_flag(&cli->args, OPTION_JSON);
-  return run[cli->args.command](cli, err);
+  const mkc_status status = cli_read_settings(cli, err);
+  return status ? status : run[cli->args.command](cli, err);
 }
 
 /* Runs the command; memory that runs out in its arena ends here. */

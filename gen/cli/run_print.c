@@ -55,6 +55,10 @@ static void print_text(struct buf *out, const struct run *r) {
     buf_printf(out, ", random (seed %llu)\n", (unsigned long long)r->seed);
   else
     buf_puts(out, ", from files\n");
+  for (int i = 0; i < r->variant->noptions; i++)
+    buf_printf(out, "%s%s=%d", i ? " " : "  option ", r->variant->options[i].name,
+               r->variant->options[i].value);
+  buf_puts(out, r->variant->noptions ? "\n" : "");
   buf_printf(out, "  plan   %s\n", mkc_op_plan(r->op));
   buf_puts(out, "  ready  spec to loaded op in ");
   put_number(out, r->ready_ms);
@@ -112,6 +116,7 @@ static void print_json(struct buf *out, const struct run *r) {
   json_object(&j, NULL);
   json_string(&j, "spec", r->file.path);
   json_string(&j, "name", r->variant->name);
+  json_options(&j, r->variant);
   json_string(&j, "device", r->device);
   print_sizes_json(&j, r);
   json_string(&j, "plan", mkc_op_plan(r->op));

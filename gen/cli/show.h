@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * show.h - what maskc show knows of a spec, and its picture as an SVG.
+ * show.h - what maskc show knows of a spec, its plans, and its picture as an SVG.
  */
 #ifndef MKC_CLI_SHOW_H
 #define MKC_CLI_SHOW_H
@@ -19,6 +19,12 @@ struct show {
   int nplans;
   const char *no_schedule;
 };
+
+/* show_plan.c: the plan that is taken, and every candidate with why it is taken or not. */
+void show_plan(struct buf *out, const struct show *s);
+void show_all_plans(struct buf *out, const struct show *s);
+void show_plan_json(struct json *j, const struct show *s); /* members of the open object */
+void show_all_plans_json(struct json *j, const struct show *s);
 
 /* The whole page: the mask, the roofline with the op on it, the plan, the equations. */
 void show_svg(struct buf *out, const struct show *s);

@@ -70,6 +70,7 @@ mkc_status spec_file_load(struct cli *cli, const char *operand, struct spec_file
                           const struct variant **ret, struct error *err) {
   mkc_status status = spec_file_read(cli, operand, ret_file, err);
   if (!status)
-    status = spec_load(ret_file->path, ret_file->text, ret_file->len, &cli->arena, ret, err);
+    status = spec_load_with(ret_file->path, ret_file->text, ret_file->len, cli->settings,
+                            cli->nsettings, &cli->arena, ret, err);
   return status;
 }
