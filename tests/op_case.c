@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT
+ * op_case.c - see op_case.h.
+ */
+#include "op_case.h"
+
+#include "base/arena.h"
+#include "cli/number.h"
+#include "gen.h"
+#include "ir.h"
+#include "ref.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct side { /* an array on the host, and where the device sees it */
+  mkc_arg_info info;
+  int64_t dims[4], stride[4]; /* B T H d; 0 sizes where there is no such dimension */
+  int ndim;
+  size_t bytes, first; /* of the buffer; element 0 */
+  char *host;
+  void *device;
+  double *values; /* logical order, as rounded */
+  size_t count;
+};
+
+/* A case while it runs. */
+struct trial {
+  const struct op_device *device;
+  const struct op_case *c;
+  const struct variant *v;
+  mkc_op *op;
+  struct side sides[OP_MAX_ARRAYS];
+  int n;
+  double *o, *ht; /* expected */
+};
+
+enum { MARGIN = 256 }; /* poisoned elements before and after an array */
+
+static void *must(void *p) {
+  if (p) return p;
+  fprintf(stderr, "op_case: out of memory\n");
+  exit(4);
+}
+
+static size_t element_size(mkc_dtype t) {
+  return t == MKC_F32 ? 4 : 2;
+}
+
+static double get(const struct side *s, size_t at) {
+  if (s->info.dtype == MKC_F32) return ((const float *)(const void *)s->host)[at];
+  const uint16_t half = ((const uint16_t *)(const void *)s->host)[at];
+  return s->info.dtype == MKC_BF16 ? bf16_to_float(half) : fp16_to_float(half);
+}
+
+static void put(struct side *s, size_t at, double x) {
+  if (s->info.dtype == MKC_F32)
+    ((float *)(void *)s->host)[at] = (float)x;
+  else
+    ((uint16_t *)(void *)s->host)[at] =
+        s->info.dtype == MKC_BF16 ? bf16_from_float((float)x) : fp16_from_float((float)x);
+}
+
+/* ---- arrays ---- */
+
+/* Sizes by axes letter; strides by layout. Only token-major arrays have a layout. */
+static void lay_out(struct side *s, const struct op_case *c, int64_t heads) {
+  s->ndim = (int)strlen(s->info.axes);
+  s->count = 1;
+  for (int i = 0; i < s->ndim; i++) {
+    const char axis = s->info.axes[i];
+    s->dims[i] = axis == 'B'   ? c->B
+                 : axis == 'T' ? c->T
+                 : axis == 'H' ? heads
+                 : axis == 'k' ? c->dk
+                               : c->dv;
+    s->count *= (size_t)s->dims[i];
+  }
+  const bool tokens = strchr(s->info.axes, 'T') != NULL;
+  /* a pad that keeps the alignment of the case */
+  const int64_t unit = c->align ? c->align / 2 : 8;
+  const int64_t d = s->ndim == 4 ? s->dims[3] : 1, pad = s->ndim == 4 ? 3 * unit : 3;
+  int64_t step = 1;
+  for (int i = s->ndim - 1; i >= 0; i--) {
+    s->stride[i] = step;
+    step *= s->dims[i];
+    if (tokens && c->layout == PADDED && i == (s->ndim == 4 ? 2 : 1)) step += pad;
+  }
+  if (tokens && c->layout == HEAD_FIRST) {
+    s->stride[1] = d;
+    s->stride[2] = d * c->T;
+  }
+  s->first = MARGIN;
+  s->bytes = (MARGIN + (size_t)(s->stride[0] * s->dims[0]) + MARGIN) * element_size(s->info.dtype);
+}
+
+static size_t position(const struct side *s, size_t index) {
+  size_t at = s->first;
+  for (int i = s->ndim - 1; i >= 0; i--) {
+    at += (size_t)(s->stride[i] * (int64_t)(index % (size_t)s->dims[i]));
+    index /= (size_t)s->dims[i];
+  }
+  return at;
+}
+
+static void poison(struct side *s) {
+  memset(s->host, 0xff, s->bytes);
+}
+
+static void upload(const struct driver *cu, struct side *s) {
+  if (cu) cu->cuMemcpyHtoD((CUdeviceptr)(uintptr_t)s->device, s->host, s->bytes);
+}
+
+static void download(const struct driver *cu, struct side *s) {
+  if (cu) cu->cuMemcpyDtoH(s->host, (CUdeviceptr)(uintptr_t)s->device, s->bytes);
+}
+
+static void allocate(const struct driver *cu, struct side *s) {
+  s->host = must(aligned_alloc(64, (s->bytes + 63) / 64 * 64));
+  s->values = must(calloc(s->count, sizeof(double)));
+  s->device = s->host;
+  if (cu) {
+    CUdeviceptr p = 0;
+    if (cu->cuMemAlloc(&p, s->bytes)) p = 0;
+    s->device = must((void *)(uintptr_t)p);
+  }
+  poison(s);
+}
+
+static void release(const struct driver *cu, struct side *s) {
+  if (cu && s->device) cu->cuMemFree((CUdeviceptr)(uintptr_t)s->device);
+  free(s->host);
+  free(s->values);
+}
+
+static const struct leaf *leaf_named(const struct variant *v, const char *name) {
+  for (int i = 0; i < v->nleaves; i++)
+    if (!strcmp(v->leaves[i]->name, name)) return v->leaves[i];
+  return NULL;
+}
+
+/* leaf: NULL for h0, o and ht. */
+static int64_t heads_of(const struct op_case *c, const struct leaf *leaf) {
+  const int64_t heads = !leaf                   ? 0
+                        : leaf->axis == AXIS_DK ? c->qk_heads
+                        : leaf->axis == AXIS_DV ? c->v_heads
+                                                : c->scalar_heads;
+  return heads ? heads : c->H;
+}
+
+/* Draws an input, stores it as rounded and keeps the rounded values. */
+static void fill(struct side *s, const struct leaf *leaf, const struct op_case *c, uint64_t seed) {
+  static const struct leaf state = {.name = "h0", .min = -INFINITY, .max = INFINITY};
+  ref_draw(leaf ? leaf : &state, seed, s->values, s->count);
+  const bool gate = leaf && leaf->max == 0 && !leaf->param;
+  const double norm = leaf && leaf->axis == AXIS_DK ? 1 / sqrt((double)c->dk) : 1;
+  for (size_t i = 0; i < s->count; i++) {
+    if (c->gates && gate && i % 7 == 3)
+      s->values[i] = i % 3 == 0 ? -INFINITY : i % 3 == 1 ? -1e4 : 0;
+    put(s, position(s, i), s->values[i] * norm);
+    s->values[i] = get(s, position(s, i));
+  }
+}
+
+/* Whether every byte that belongs to no element still has the poison. */
+static bool gaps_intact(const struct side *s) {
+  const size_t size = element_size(s->info.dtype), n = s->bytes / size;
+  bool *mine = must(calloc(n, sizeof *mine));
+  for (size_t i = 0; i < s->count; i++) mine[position(s, i)] = true;
+  bool intact = true;
+  for (size_t i = 0; i < s->bytes; i++)
+    if (!mine[i / size] && (unsigned char)s->host[i] != 0xff) intact = false;
+  free(mine);
+  return intact;
+}
+
+static mkc_tensor tensor(const struct side *s, bool present) {
+  mkc_tensor t = {.dtype = s->info.dtype, .ndim = s->ndim};
+  if (present) t.data = (char *)s->device + s->first * element_size(s->info.dtype);
+  memcpy(t.shape, s->dims, sizeof s->dims);
+  memcpy(t.stride, s->stride, sizeof s->stride);
+  return t;
+}
+
+static void make_arrays(struct trial *t) {
+  const struct op_case *c = t->c;
+  t->n = mkc_op_arg_count(t->op);
+  for (int i = 0; i < t->n; i++) {
+    struct side *s = &t->sides[i];
+    mkc_op_arg_info(t->op, i, &s->info);
+    const struct leaf *leaf = leaf_named(t->v, s->info.name);
+    lay_out(s, c, heads_of(c, leaf));
+    allocate(t->device->cu, s);
+    if (s->info.output) continue;
+    fill(s, leaf, c, c->seed + (uint64_t)i);
+    upload(t->device->cu, s);
+  }
+  t->o = must(calloc((size_t)(c->B * c->T * c->H) * (size_t)c->dv, sizeof *t->o));
+  t->ht = must(calloc((size_t)(c->B * c->H) * (size_t)c->dk * (size_t)c->dv, sizeof *t->ht));
+}
+
+/* ---- the reference, the op, and what came of it ---- */
+
+static mkc_status run_reference(struct trial *t, struct error *err) {
+  const struct op_case *c = t->c;
+  struct ref_array arrays[OP_MAX_ARRAYS] = {0};
+  struct ref_call call = {.B = c->B,
+                          .T = c->T,
+                          .H = c->H,
+                          .dk = c->dk,
+                          .dv = c->dv,
+                          .levels = 1,
+                          .taps = 1,
+                          .chunk = 64,
+                          .arrays = arrays,
+                          .o = t->o,
+                          .ht = t->ht};
+  for (int i = 0; i < t->n; i++) {
+    const struct leaf *leaf = leaf_named(t->v, t->sides[i].info.name);
+    if (leaf) arrays[leaf->index] = (struct ref_array){t->sides[i].values, heads_of(c, leaf)};
+    if (c->state && !strcmp(t->sides[i].info.name, "h0")) call.h0 = t->sides[i].values;
+  }
+  return ref_run(t->v, REF_STATE, &call, err);
+}
+
+static double compare(struct side *s, const double *expected) {
+  double *actual = must(calloc(s->count, sizeof(double)));
+  for (size_t i = 0; i < s->count; i++) actual[i] = get(s, position(s, i));
+  const double error = ref_relative_l2(actual, expected, s->count);
+  free(actual);
+  return error;
+}
+
+static mkc_status launch(struct trial *t, struct error *err) {
+  const struct driver *cu = t->device->cu;
+  mkc_tensor args[OP_MAX_ARRAYS];
+  for (int i = 0; i < t->n; i++) {
+    struct side *s = &t->sides[i];
+    if (s->info.output) poison(s), upload(cu, s);
+    const bool state = t->c->state && s->info.axes[0] != 'C'; /* one batch, nothing is packed */
+    args[i] = tensor(s, !s->info.optional || state);
+  }
+  const mkc_status status = mkc_op_launch(t->op, args, t->n, NULL, 0, NULL);
+  if (status) return error_set(err, status, "%s", mkc_last_error());
+  if (cu && cu->cuCtxSynchronize()) return error_set(err, MKC_E_CUDA, "the kernel failed");
+  for (int i = 0; i < t->n; i++)
+    if (t->sides[i].info.output) download(cu, &t->sides[i]);
+  return MKC_OK;
+}
+
+static mkc_status launch_twice(struct trial *t, struct op_outcome *ret, struct error *err) {
+  char *once[OP_MAX_ARRAYS] = {0};
+  ret->same = ret->intact = true;
+  mkc_status status = launch(t, err);
+  for (int i = 0; i < t->n && !status; i++) {
+    const struct side *s = &t->sides[i];
+    if (!s->info.output) continue;
+    ret->intact &= gaps_intact(s);
+    once[i] = memcpy(must(malloc(s->bytes)), s->host, s->bytes);
+  }
+  if (!status) status = launch(t, err);
+  for (int i = 0; i < t->n && !status; i++) {
+    const struct side *s = &t->sides[i];
+    if (!s->info.output) continue;
+    ret->intact &= gaps_intact(s);
+    ret->same &= !memcmp(once[i], s->host, s->bytes);
+  }
+  for (int i = 0; i < t->n; i++) free(once[i]);
+  return status;
+}
+
+static mkc_status run_prepared(struct trial *t, struct op_outcome *ret, struct error *err) {
+  make_arrays(t);
+  mkc_status status = run_reference(t, err);
+  if (!status) status = launch_twice(t, ret, err);
+  if (!status) {
+    ret->o = compare(&t->sides[mkc_op_arg_index(t->op, "o")], t->o);
+    const int ht = mkc_op_arg_index(t->op, "ht");
+    if (t->c->state && ht >= 0) ret->ht = compare(&t->sides[ht], t->ht);
+  }
+  for (int i = 0; i < t->n; i++) release(t->device->cu, &t->sides[i]);
+  free(t->o);
+  free(t->ht);
+  return status;
+}
+
+static mkc_status make_op(struct trial *t, struct error *err) {
+  const struct op_case *c = t->c;
+  mkc_op_options options = MKC_OP_OPTIONS_INIT;
+  options.spec_path = c->path;
+  options.spec_text = c->text;
+  options.settings = c->settings;
+  options.nsettings = c->nsettings;
+  options.device = t->device->name;
+  options.arch = c->arch;
+  options.dtype = c->dtype;
+  options.dk = c->dk;
+  options.dv = c->dv;
+  options.chunk = c->chunk;
+  options.align = c->align;
+  options.heads = c->heads;
+  mkc_status status = mkc_op_create(t->device->ctx, &options, &t->op);
+  if (!status) status = mkc_op_prepare(t->op);
+  return status ? error_set(err, status, "%s", mkc_last_error()) : MKC_OK;
+}
+
+mkc_status op_case_run(const struct op_device *d, const struct op_case *c, struct op_outcome *ret,
+                       struct error *err) {
+  struct trial t = {.device = d, .c = c};
+  struct arena a;
+  jmp_buf out_of_memory;
+  *ret = (struct op_outcome){0};
+  arena_init(&a, &out_of_memory);
+  if (setjmp(out_of_memory)) must(NULL);
+  mkc_status status =
+      spec_load_with(c->path, c->text, strlen(c->text), c->settings, c->nsettings, &a, &t.v, err);
+  if (!status) status = make_op(&t, err);
+  if (!status) status = run_prepared(&t, ret, err);
+  mkc_op_destroy(t.op);
+  arena_finish(&a);
+  return status;
+}
+
+bool op_outcome_ok(const struct op_case *c, const struct op_outcome *r) {
+  const bool bf16 = c->dtype == MKC_BF16;
+  return r->o <= (bf16 ? 5e-3 : 1e-3) && r->ht <= (bf16 ? 3e-3 : 1e-3) && r->same && r->intact;
+}
+
+/* ---- the case ---- */
+
+bool op_case_shipped(struct op_case *c, const char *name) {
+  char path[80];
+  snprintf(path, sizeof path, "specs/%s.lua", name);
+  const struct embedded_file *f = embedded_find(path);
+  if (!f) return false;
+  c->path = f->name;
+  c->text = f->data;
+  return true;
+}
+
+void op_case_print(struct buf *out, const struct op_case *c) {
+  static const char *const layouts[] = {"[B,T,H,d]", "[B,H,T,d]", "padded"};
+  buf_printf(out, "%s B=%d T=%d H=%d (q,k %d, v %d, scalars %d) %d/%d chunk %d align %d %s%s%s",
+             c->dtype == MKC_BF16 ? "bf16" : "fp16", (int)c->B, (int)c->T, (int)c->H,
+             (int)(c->qk_heads ? c->qk_heads : c->H), (int)(c->v_heads ? c->v_heads : c->H),
+             (int)(c->scalar_heads ? c->scalar_heads : c->H), c->dk, c->dv, c->chunk, c->align,
+             layouts[c->layout], c->state ? " state" : "", c->gates ? " resets" : "");
+  if (c->arch) buf_printf(out, " %s", c->arch);
+  if (c->heads) buf_printf(out, " heads %d", c->heads);
+}
+
+void op_outcome_print(struct buf *out, const struct op_outcome *r) {
+  buf_printf(out, "o %.2e  ht %.2e%s%s", r->o, r->ht, r->same ? "" : "  NOT THE SAME BITS",
+             r->intact ? "" : "  STRAY WRITE");
+}
+
+/* ---- the device ---- */
+
+static mkc_status open_cuda(struct op_device *d, struct error *err) {
+  CUdevice gpu;
+  CUcontext context;
+  const mkc_status status = driver_open(&d->cu, err);
+  if (status) return status;
+  if (d->cu->cuDeviceGet(&gpu, atoi(d->name + strlen("cuda:"))) ||
+      d->cu->cuDevicePrimaryCtxRetain(&context, gpu) || d->cu->cuCtxSetCurrent(context))
+    return error_set(err, MKC_E_NO_DEVICE, "%s cannot be opened", d->name);
+  return MKC_OK;
+}
+
+mkc_status op_device_open(struct op_device *d, const char *name, struct error *err) {
+  *d = (struct op_device){.name = name};
+  if (!strncmp(name, "cuda:", 5)) {
+    const mkc_status status = open_cuda(d, err);
+    if (status) return status;
+  }
+  const mkc_status status = mkc_context_create(NULL, &d->ctx);
+  return status ? error_set(err, status, "%s", mkc_last_error()) : MKC_OK;
+}
+
+void op_device_close(struct op_device *d) {
+  mkc_context_destroy(d->ctx);
+}
