@@ -166,11 +166,12 @@ static void put_line(struct buf *out, const char *text, size_t len, const struct
 }
 
 void diag_render(const struct diag *d, struct buf *out, const char *path, const char *text,
-                 size_t len) {
+                 size_t len, int *ret_line, int *ret_col) {
   const struct place p = find_place(d, text, len);
-  const size_t column = p.start - line_start(text, len, p.line) + 1;
+  *ret_line = p.line;
+  *ret_col = (int)(p.start - line_start(text, len, p.line)) + 1;
   diag_put_clean(out, path, strlen(path));
-  buf_printf(out, ":%d:%zu: error: %s\n", p.line, column, d->message);
+  buf_printf(out, ":%d:%d: error: %s\n", *ret_line, *ret_col, d->message);
   put_line(out, text, len, &p);
   if (d->note) buf_printf(out, "  note: %s\n", d->note);
 }

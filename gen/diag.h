@@ -41,9 +41,9 @@ const char *diag_quote(struct arena *a, const char *s, size_t len);
 /* Bytes of a spec without control characters and broken UTF-8, which become '?'. */
 void diag_put_clean(struct buf *out, const char *s, size_t len);
 
-/* Writes the message for the spec's text. */
+/* Writes the message for the spec's text; *ret_line and *ret_col: the place that it names. */
 void diag_render(const struct diag *d, struct buf *out, const char *path, const char *text,
-                 size_t len);
+                 size_t len, int *ret_line, int *ret_col);
 
 /* The name of the list that a user most likely meant: at most 3 edits away, and half of the word;
  * NULL: none. Capitals count as small letters. Ties: the first. */

@@ -154,11 +154,13 @@ static bool is_text(struct front *f) {
 
 static mkc_status report(struct loader *ld, struct error *err) {
   struct buf out = {0};
-  diag_render(&ld->front.diag, &out, ld->front.path, ld->front.text, ld->front.len);
+  int line, col;
+  diag_render(&ld->front.diag, &out, ld->front.path, ld->front.text, ld->front.len, &line, &col);
   if (out.len > 0 && out.data[out.len - 1] == '\n') out.data[--out.len] = 0;
   const mkc_status status = out.failed ? MKC_E_OUT_OF_MEMORY : MKC_E_SPEC;
   error_set(err, status, "%s", out.failed ? "out of memory for a message" : buf_text(&out));
   settings_note(&ld->front, err);
+  error_place(err, ld->front.path, line, col);
   buf_finish(&out);
   return status;
 }

@@ -27,7 +27,12 @@ static void world_finish(struct world *w) {
 }
 
 static const char *render(struct world *w, const char *text) {
-  diag_render(&w->diag, &w->out, "a.lua", text, strlen(text));
+  int line, col;
+  diag_render(&w->diag, &w->out, "a.lua", text, strlen(text), &line, &col);
+  struct buf place = {0};
+  buf_printf(&place, "a.lua:%d:%d: error: ", line, col);
+  assert_contains(buf_text(&w->out), buf_text(&place));
+  buf_finish(&place);
   return buf_text(&w->out);
 }
 

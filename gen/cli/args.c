@@ -249,6 +249,12 @@ void args_finish(struct args *args) {
   *args = (struct args){0};
 }
 
+bool args_want_json(int argc, char *const *argv) {
+  for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+    if (strcmp(argv[i], "--json") == 0) return true;
+  return false;
+}
+
 /* ---- what was given ---- */
 
 const char *args_text(const struct args *args, enum option_id id, const char *absent) {

@@ -7,6 +7,7 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,9 +49,14 @@ static mkc_status run_command(struct cli *cli, struct error *err) {
 static void add_json_error(struct buf *out, const struct error *err) {
   struct json j = {.out = out};
   json_object(&j, NULL);
-  json_string(&j, "error", error_text(err));
+  json_object(&j, "error");
   json_integer(&j, "status", err->status);
   json_string(&j, "kind", mkc_status_string(err->status));
+  json_string(&j, "message", error_text(err));
+  json_string(&j, "file", err->file);
+  json_number(&j, "line", err->file ? err->line : HUGE_VAL);
+  json_number(&j, "col", err->file ? err->col : HUGE_VAL);
+  json_end(&j);
   json_end(&j);
 }
 
@@ -82,6 +88,7 @@ int main(int argc, char **argv) {
     buf_finish(&cli.out);
     return 2;
   }
+  cli.json = args_want_json(argc - 1, argv + 1);
   mkc_status status = args_parse(argc - 1, argv + 1, &cli.args, &err);
   if (!status) status = run_command(&cli, &err);
   if (status && cli.json && cli.out.len == 0) add_json_error(&cli.out, &err);

@@ -110,6 +110,8 @@ struct args {
  * operands are not counted. */
 mkc_status args_parse(int argc, char *const *argv, struct args *ret, struct error *err);
 void args_finish(struct args *args);
+/* Whether --json stands there, also on a line that does not parse: its error is JSON then. */
+bool args_want_json(int argc, char *const *argv);
 
 bool args_flag(const struct args *args, enum option_id id);
 const char *args_text(const struct args *args, enum option_id id, const char *absent);

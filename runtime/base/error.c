@@ -30,11 +30,18 @@ static void replace(struct error *err, char *text) {
   if (old != out_of_memory) free(old);
 }
 
+static void forget_place(struct error *err) {
+  free(err->file);
+  err->file = NULL;
+  err->line = err->col = 0;
+}
+
 mkc_status error_set(struct error *err, mkc_status status, const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
   replace(err, format("", fmt, ap));
   va_end(ap);
+  forget_place(err);
   err->status = status;
   return status;
 }
@@ -46,6 +53,16 @@ void error_append(struct error *err, const char *fmt, ...) {
   va_end(ap);
 }
 
+void error_place(struct error *err, const char *file, int line, int col) {
+  const size_t size = strlen(file) + 1;
+  forget_place(err);
+  err->file = malloc(size);
+  if (!err->file) return;
+  memcpy(err->file, file, size);
+  err->line = line;
+  err->col = col;
+}
+
 const char *error_text(const struct error *err) {
   return err->text ? err->text : "";
 }
@@ -53,6 +70,7 @@ const char *error_text(const struct error *err) {
 void error_finish(struct error *err) {
   if (err->text != out_of_memory) free(err->text);
   err->text = NULL;
+  forget_place(err);
   err->status = MKC_OK;
 }
 

@@ -14,7 +14,9 @@
 
 struct error {
   mkc_status status;
-  char *text; /* NULL while status is MKC_OK */
+  char *text;    /* NULL while status is MKC_OK */
+  char *file;    /* where it is, for a program; NULL: nowhere */
+  int line, col; /* from 1; col counts bytes */
 };
 
 /* Replaces what was there; returns status, so that it can stand in a return. */
@@ -22,6 +24,8 @@ mkc_status error_set(struct error *err, mkc_status status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* Appends to the text, for a log or a hint. */
 void error_append(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Says also apart where the error is; the text has it already. */
+void error_place(struct error *err, const char *file, int line, int col);
 const char *error_text(const struct error *err); /* never NULL */
 void error_finish(struct error *err);            /* back to MKC_OK */
 
