@@ -98,12 +98,12 @@ function render(name, text, slots, vocabulary, embedded)
     for i, x in ipairs(list) do texts[i] = pattern:gsub("%%", x.field) end
     return table.concat(texts, ", ")
   end
-  -- join(a, b, ...) is what of them is not false, with commas between
+  -- join(a, b, ...) is what of them is neither false nor empty, with commas between
   function env.join(...)
     local texts = {}
     for i = 1, select("#", ...) do
       local text = select(i, ...)
-      if text then texts[#texts + 1] = text end
+      if text and text ~= "" then texts[#texts + 1] = text end
     end
     return table.concat(texts, ", ")
   end
