@@ -189,14 +189,14 @@ struct run {
 /* The caller's o, h0 and ht are as wide as dk and dv say. */
 static mkc_status check_widths(const struct ref_eval *ev, struct error *err) {
   const struct ref_call *c = ev->call;
-  const int K = ref_rows(ev, &ev->variant->branches[0]);
+  const int K = ref_rows(ev, &ev->variant->branches[0]), rows = c->rows ? c->rows : c->dk;
   if (ev->V != c->dv) {
     return error_set(err, MKC_E_ARGUMENT, "%s: v has %d channels and dv is %d", ev->variant->name,
                      ev->V, c->dv);
   }
-  if ((c->h0 || c->ht) && K != c->dk) {
-    return error_set(err, MKC_E_ARGUMENT, "%s: the state has %d rows and dk is %d",
-                     ev->variant->name, K, c->dk);
+  if ((c->h0 || c->ht) && K != rows) {
+    return error_set(err, MKC_E_ARGUMENT, "%s: the state has %d rows, h0 and ht %d",
+                     ev->variant->name, K, rows);
   }
   return MKC_OK;
 }

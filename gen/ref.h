@@ -26,18 +26,19 @@ struct ref_array {
 struct ref_call {
   int64_t B, T, H;
   int dk, dv, levels, taps;       /* sizes of the axes */
+  int rows;                       /* of h0 and ht where k is wider than dk; 0: dk */
   int chunk;                      /* REF_CHUNKED */
   const struct ref_array *arrays; /* one for each of the variant's leaves, by leaf->index */
-  const double *h0;               /* [B,H,dk,dv], NULL: zeros (see ref_has_state) */
+  const double *h0;               /* [B,H,rows,dv], NULL: zeros (see ref_has_state) */
   double *o;                      /* [B,T,H,dv] */
-  double *ht;                     /* [B,H,dk,dv], may be NULL (REF_STATE, REF_CHUNKED) */
+  double *ht;                     /* [B,H,rows,dv], may be NULL (REF_STATE, REF_CHUNKED) */
 };
 
 /* Whether this engine computes this variant; if not, *ret_why says why (static text). */
 bool ref_applies(const struct variant *v, enum ref_engine engine, const char **ret_why);
 
 /* Whether one [dk,dv] matrix a head is the whole state, so that h0 and ht mean something: one
- * branch, a linear score, no fenwick, no normaliser. dk is then k's width, 1 for a scalar. */
+ * branch, a linear score, no fenwick, no normaliser. Its rows are k's width, 1 for a scalar. */
 bool ref_has_state(const struct variant *v);
 
 /* Errors: MKC_E_ARGUMENT, MKC_E_OUT_OF_MEMORY; MKC_E_SPEC for a variant that was never checked. */

@@ -164,6 +164,12 @@ static bool has_one_row(const struct variant *v) {
   return true;
 }
 
+/* Rows of the state: the channels of q and k, which concat makes more than dk. */
+static int state_rows(const struct variant *v, int dk) {
+  const struct expr *q = v->branches[0].q, *k = v->branches[0].k;
+  return dk * (q->width > k->width ? q->width : k->width);
+}
+
 /* The heads of every third leaf are H, of the next H / 2, of the next 1, where that divides. */
 static int64_t heads_of(int leaf, int64_t H) {
   const int64_t some[] = {H, H % 2 ? H : H / 2, 1};
@@ -174,6 +180,7 @@ static struct ref_call draw_call(struct arena *a, const struct variant *v,
                                  const struct check_shape *shape, uint64_t seed) {
   struct ref_call c = {.B = shape->B, .T = shape->T, .H = shape->H, .dv = shape->dv};
   c.dk = has_one_row(v) ? 1 : shape->dk;
+  c.rows = state_rows(v, c.dk);
   c.chunk = shape->chunk;
   c.levels = levels_for(c.T);
   c.taps = TAPS;
@@ -192,7 +199,7 @@ static struct ref_call draw_call(struct arena *a, const struct variant *v,
 }
 
 static double *draw_state(struct arena *a, const struct ref_call *c, uint64_t seed) {
-  const int64_t n = c->B * c->H * c->dk * c->dv;
+  const int64_t n = c->B * c->H * c->rows * c->dv;
   double *h0 = ref_doubles(a, n, 1);
   for (int64_t i = 0; i < n; i++) h0[i] = normal(&seed);
   return h0;
@@ -243,14 +250,14 @@ static void note(struct check *k, int comparison, double error) {
 static mkc_status run_engine(struct check *k, enum ref_engine engine, struct ref_call *c,
                              bool state) {
   c->o = ref_doubles(k->arena, c->B * c->T * c->H, c->dv);
-  c->ht = state ? ref_doubles(k->arena, c->B * c->H * c->dk, c->dv) : NULL;
+  c->ht = state ? ref_doubles(k->arena, c->B * c->H * c->rows, c->dv) : NULL;
   return ref_run(k->v, engine, c, k->err);
 }
 
 static double compare_calls(const struct ref_call *x, const struct ref_call *y) {
   const double o = ref_relative_l2(x->o, y->o, (size_t)(x->B * x->T * x->H * x->dv));
   if (!x->ht || !y->ht) return o;
-  return fmax(o, ref_relative_l2(x->ht, y->ht, (size_t)(x->B * x->H * x->dk * x->dv)));
+  return fmax(o, ref_relative_l2(x->ht, y->ht, (size_t)(x->B * x->H * x->rows * x->dv)));
 }
 
 /* The state handed from one call to the next. */
@@ -259,10 +266,10 @@ static mkc_status check_pieces(struct check *k, const struct ref_call *whole) {
   joined.o = ref_doubles(k->arena, whole->T * whole->H, whole->dv);
   const int64_t middle = whole->T / 2;
   struct ref_call first = slice(k->arena, k->v, &joined, 0, middle);
-  first.ht = ref_doubles(k->arena, whole->H * whole->dk, whole->dv);
+  first.ht = ref_doubles(k->arena, whole->H * whole->rows, whole->dv);
   struct ref_call second = slice(k->arena, k->v, &joined, middle, whole->T - middle);
   second.h0 = first.ht;
-  second.ht = joined.ht = ref_doubles(k->arena, whole->H * whole->dk, whole->dv);
+  second.ht = joined.ht = ref_doubles(k->arena, whole->H * whole->rows, whole->dv);
   mkc_status status = ref_run(k->v, REF_STATE, &first, k->err);
   if (!status) status = ref_run(k->v, REF_STATE, &second, k->err);
   if (!status) note(k, PIECES_WHOLE, compare_calls(&joined, whole));

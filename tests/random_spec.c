@@ -73,13 +73,33 @@ static const struct symbol grammar[] = {
      6,
      {"dk^-0.5", "<fraction>", "1 / dk", "2^(-head / heads)", "(dk * dv)^-0.25",
       "<option> / 8 * dk^-0.5"}},
+    /* roles, of their input <x>; a third of them scalars times it */
+    {"even_key", /* of either sign alike: see write_spec */
+     false,
+     4,
+     {"<x>", "<weight> * <x>", "<x> * (<weight>)", "-(<x> / (1 + <unit>))", "l2norm(<x>)",
+      "rmsnorm(<x>) * <wk>", "<x> * <wk>"}},
+    {"key",
+     false,
+     4,
+     {"<x>", "<weight> * <x>", "<x> * (<weight>)", "-(<x> / (1 + <unit>))", "l2norm(<x>)",
+      "l2norm(elu(<x>) + 1) * <weight>", "softmax(<x>)", "relu(<x>)", "rmsnorm(<x>) * <wk>",
+      "<x> * <wk>", "<x> / (1 + sum(<x> * <x>))", "tanh(<x> + <any>)", "l2norm(<x>, 0.01)",
+      "rmsnorm(softmax(<x>))"}},
+    {"value",
+     false,
+     4,
+     {"<x>", "<weight> * <x>", "<x> * (<weight>)", "-(<x> / (1 + <unit>))", "silu(<x>)",
+      "silu(<x> * <z> + <wv>)", "<x> * <z>", "l2norm(<x>)", "(<x> - sum(<x>) / dv)",
+      "rmsnorm(<x>) * <wv> * <weight>", "(<x> + <any> * <z>)"}},
     /* over dv */
     {"out",
      false,
      4,
      {"o * silu(<z>)", "o * <slope>", "(o + <param> * <z>)", "o * sigmoid(<z>)",
       "<out> * <fraction>", "(<out> + <fraction> * <z>)", "(<out>) * silu(<z>)", "max(<out>, <z>)",
-      "tanh(<out>)", "<out> / (1 + abs(<z>))"}},
+      "tanh(<out>)", "<out> / (1 + abs(<z>))", "rmsnorm(<out>)", "rmsnorm(<out>) * <wv>",
+      "<out> * <unit>", "l2norm(<out>)", "(<out> + <wv>)", "(<out> - sum(<out>) / dv)"}},
     /* fields */
     {"decays",
      false,
@@ -89,12 +109,15 @@ static const struct symbol grammar[] = {
     {"mask", false, 2, {"decay(<unit>)", "ones * decay(<slope>)"}},
     {"wild",
      false,
-     10,
-     {"  normaliser = max(abs(rowsum), 1),\n", "  q = l2norm(input { \"q\", dk }),\n",
-      "  k = elu(input { \"k\", dk }) + 1,\n", "  k = softmax(input { \"k\", dk }),\n",
+     9,
+     {"  normaliser = max(abs(rowsum), 1),\n",
+      "  q = input { \"qa\", dk } + input { \"qb\", dk },\n",
+      "  k = concat(input { \"ka\", dk }, input { \"kb\", dk }), q = concat(input { \"qa\", dk }, "
+      "input { \"qb\", dk }),\n",
       "  transition = { delta(sigmoid(input \"rate\")) },\n",
-      "  transition = { decay(sigmoid(input { \"f\", dk })) },\n", "  mask = window(<option>),\n",
-      "  score = 1 + qk + qk^2 / 2,\n", "  read = \"before\",\n", "  output = o * <scalar>,\n"}},
+      "  transition = { decay(sigmoid(input { \"f\", dk })) },\n",
+      "  transition = { decay(sigmoid(sum(input { \"f\", dk }))) },\n",
+      "  mask = window(<option>),\n", "  score = 1 + qk + qk^2 / 2,\n", "  read = \"before\",\n"}},
 };
 
 static const struct symbol *find_symbol(const char *name, size_t len) {
@@ -130,6 +153,7 @@ struct writer {
   int nlocals;
   struct declared leaves[MAX_LEAVES];
   int nleaves;
+  const char *role; /* the input of the role being written */
   struct random_spec *spec;
 };
 
@@ -153,6 +177,8 @@ static const char *leaf_form(struct writer *w, char what) {
     return random_chance(w->random, 70) ? "input \"%s\"" : "input { \"%s\", min = -2, max = 2 }";
   case 'p':
     return random_chance(w->random, 50) ? "param \"%s\"" : "param { \"%s\", min = -1, max = 1 }";
+  case 'k': return "param { \"%s\", dk }";
+  case 'v': return "param { \"%s\", dv }";
   default: return "input { \"%s\", dv }";
   }
 }
@@ -200,6 +226,9 @@ static const char *expand_name(struct writer *w, const char *name, size_t len, i
   if (!strncmp(name, "scalar>", 7)) text = leaf(w, 's');
   if (!strncmp(name, "param>", 6)) text = leaf(w, 'p');
   if (!strncmp(name, "z>", 2)) text = leaf(w, 'z');
+  if (!strncmp(name, "wk>", 3)) text = leaf(w, 'k');
+  if (!strncmp(name, "wv>", 3)) text = leaf(w, 'v');
+  if (!strncmp(name, "x>", 2)) text = w->role;
   if (!strncmp(name, "option>", 7)) text = option(w);
   if (!strncmp(name, "fraction>", 9)) text = fractions[random_below(r, 6)];
   if (!strncmp(name, "number>", 7)) text = numbers[random_below(r, 8)];
@@ -256,42 +285,38 @@ static const char *one(struct writer *w, const char *name, int depth) {
 
 /* ---- a spec ---- */
 
-/* q = weight * input { "q", dk }, or without the weight, or left out. */
-static void put_role(struct writer *w, struct buf *out, const char *role, const char *axis) {
+/* q = l2norm(input { "q", dk }) and so on; left out where it is the input of that name. */
+static void put_role(struct writer *w, struct buf *out, const char *role, const char *axis,
+                     const char *symbol) {
   const char *name = random_chance(w->random, 60) ? role : new_name(w);
-  const char *input = arena_printf(w->arena, "input { \"%s\", %s }", name, axis);
-  w->leaves[w->nleaves++] = (struct declared){name, input, 'r'};
-  if (random_chance(w->random, 40)) {
-    if (strcmp(name, role) != 0) buf_printf(out, "  %s = %s,\n", role, input);
-    return;
-  }
-  const char *weight = one(w, "weight", 2);
-  switch (random_below(w->random, 3)) {
-  case 0: buf_printf(out, "  %s = %s * %s,\n", role, weight, input); break;
-  case 1: buf_printf(out, "  %s = %s * (%s),\n", role, input, weight); break;
-  default: buf_printf(out, "  %s = -(%s / (1 + %s)),\n", role, input, one(w, "unit", 1));
-  }
+  w->role = arena_printf(w->arena, "input { \"%s\", %s }", name, axis);
+  w->leaves[w->nleaves++] = (struct declared){name, w->role, 'r'};
+  const char *text = one(w, symbol, random_below(w->random, 3));
+  if (strcmp(text, w->role) != 0 || strcmp(name, role) != 0)
+    buf_printf(out, "  %s = %s,\n", role, text);
 }
 
-static void put_field(struct writer *w, struct buf *out, const char *field, int in_hundred) {
-  const char *symbol = !strcmp(field, "transition") ? "decays"
-                       : !strcmp(field, "output")   ? "out"
-                                                    : field;
+static void put_field(struct writer *w, struct buf *out, const char *field, const char *symbol,
+                      int in_hundred) {
   if (random_chance(w->random, in_hundred))
     buf_printf(out, "  %s = %s,\n", field, one(w, symbol, 3));
 }
 
+/* An output that normalises makes every row count alike, also one that is small because q happens
+ * to be orthogonal to what all keys share, of which rounding leaves little. Its keys share nothing.
+ */
 static const char *write_spec(struct writer *w, bool wild) {
   static const char about[] = "  about = \"*/ #line 1 \\\"x\\\" ?"
                               "?/ \\\\ $(x) //%% }\",\n";
   struct buf fields = {0}, text = {0};
-  put_role(w, &fields, "q", "dk");
-  put_role(w, &fields, "k", "dk");
-  put_role(w, &fields, "v", "dv");
-  put_field(w, &fields, "scale", 70);
-  put_field(w, &fields, "transition", 75);
-  put_field(w, &fields, "mask", 25);
-  put_field(w, &fields, "output", 40);
+  put_field(w, &fields, "output", "out", 40);
+  const char *key = strstr(buf_text(&fields), "norm(") ? "even_key" : "key";
+  put_role(w, &fields, "q", "dk", key);
+  put_role(w, &fields, "k", "dk", key);
+  put_role(w, &fields, "v", "dv", "value");
+  put_field(w, &fields, "scale", "scale", 70);
+  put_field(w, &fields, "transition", "decays", 75);
+  put_field(w, &fields, "mask", "mask", 25);
   if (random_chance(w->random, 20)) buf_puts(&fields, about);
   const char *other = wild ? one(w, "wild", 1) : "";
   buf_printf(&text, "%sreturn variant {\n  name = \"%s\",\n%s%s}\n", buf_text(&w->locals),

@@ -110,6 +110,7 @@ static bool may_be_refused(enum spec_kind kind, mkc_status status, const char *m
     return kind == SPEC_BROKEN && strstr(message, "t.lua has no option \"");
   case MKC_E_NO_SCHEDULE:
     if (strstr(message, "no plan for ")) return true; /* of this chunk */
+    if (strstr(message, "so many sums over channels")) return true;
     return kind != SPEC_PLAIN && strstr(message, ": slot ");
   default: return false;
   }
