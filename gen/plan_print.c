@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * plan_print.c - plans as text: one in a line, all as a table with why each is taken or not.
  *
- *     schedule chunk dv_tile ... registers   smem blocks  waves  bytes  kFLOP     ns  tail
- *   * scan       128      32           226 208000      1   0.48   1028    131  0.912  +51%  taken
- *     scan       128      16           226 195712      1   0.97   1028    131  0.949   +0%  4.1 %
+ *     schedule chunk dv_tile ... registers   smem blocks  waves  bytes  kFLOP     ns   tail
+ *   * scan        64      32           194  95872      2   0.24   1028     98   2.12  +222%  taken
+ *     scan        64      16           194  89728      2   0.48   1028     98   2.39   +54%  13 %
  * slower
  */
 #include "plan.h"
@@ -39,7 +39,7 @@ static void put_heading(struct buf *out, bool hinted) {
   buf_puts(out, "  schedule chunk dv_tile stages threads blocks registers   smem blocks");
   buf_puts(out, hinted ? "  waves" : "  heads");
   buf_puts(out, "  bytes  kFLOP     ns");
-  buf_puts(out, hinted ? "  tail\n" : "\n");
+  buf_puts(out, hinted ? "   tail\n" : "\n");
   buf_printf(out, "  %44s %9s %13s", "a head", "a thread", "an SM");
   buf_puts(out, hinted ? "\n" : " a wave\n");
 }
@@ -57,7 +57,7 @@ static void put_cost(struct buf *out, const struct plan *p) {
     buf_printf(out, " %6d", (int)plan_heads_a_wave(p));
   buf_printf(out, " %6.0f %6.0f", p->bytes, p->flops / 1e3);
   put_number(out, p->cost_ns, 3, 6);
-  if (p->config.heads) buf_printf(out, " %+4.0f%%", 100 * (p->cost_ns / p->predicted_ns - 1));
+  if (p->config.heads) buf_printf(out, " %+5.0f%%", 100 * (p->cost_ns / p->predicted_ns - 1));
 }
 
 void plan_verdict(struct buf *out, const struct plan *p, const struct plan *best) {

@@ -128,14 +128,19 @@ const char *json_stops(const char *text) {
   return *end ? end : NULL;
 }
 
-/* The value of a key in the object at s; NULL: no object, or no such key. */
+/* The element at s with this key, of an array this index; NULL: there is none. */
 static const char *find(const char *s, const char *key, size_t len) {
   struct parser p = {0};
-  if (*s != '{') return NULL;
-  for (s = space(s + 1); *s == '"'; s = space(s + 1)) {
-    const char *end = string(&p, s), *found = space(space(end) + 1);
-    if ((size_t)(end - s) == len + 2 && !memcmp(s + 1, key, len)) return found;
-    s = space(value(&p, found));
+  const bool object = *s == '{';
+  if (!object && (*s != '[' || !digit(*key))) return NULL;
+  long index = strtol(key, NULL, 10);
+  for (s = space(s + 1); *s != '}' && *s != ']'; s = space(s + 1)) {
+    const char *name = s;
+    if (object) s = string(&p, s);
+    const bool same = object && (size_t)(s - name) == len + 2 && !memcmp(name + 1, key, len);
+    if (object) s = space(space(s) + 1);
+    if (object ? same : index-- == 0) return s;
+    s = space(value(&p, s));
     if (*s != ',') return NULL;
   }
   return NULL;

@@ -10,8 +10,8 @@
  * character, no key twice in an object. */
 const char *json_stops(const char *text);
 
-/* The text of the value at a path of keys, "error.line", as it stands: `4`, `"x"`. The caller frees
- * it; NULL: there is none. The text is valid. */
+/* The text of the value at a path of keys and indices, "plans.0.arch", as it stands: `4`, `"x"`.
+ * The caller frees it; NULL: there is none. The text is valid. */
 char *json_at(const char *text, const char *path);
 
 #endif

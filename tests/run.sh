@@ -176,12 +176,13 @@ build() {
   return 1
 }
 
-# A second compiler, and the op over all its shapes.
+# A second compiler, the op over all its shapes, and more random specs.
 full_run() {
   export CC=clang
   build build-clang -Dtests=true && suites build-clang unit golden cpu
   unset CC
   check "op_sweep --full" build/tests/op_sweep cpu --full
+  check "property, 600 cases" build/tests/test_property --cases 600
 }
 
 if build build -Dtests=true; then

@@ -196,9 +196,18 @@ static void shows_plans(void **state) {
   expect(state, "show @/gated.lua --plan --heads 8", 0, "waves", NULL);
   expect(state, "show @/gated.lua --heads 8 --tokens 3", 0, "8 heads are ", NULL);
   expect(state, "show @/delta.lua --plan", 0, "no plan: no schedule serves", NULL);
+  expect(state, "show @/gated.lua --plan --arch=all", 0, "gated for sm_121, ", NULL);
+  expect(state, "show @/gated.lua --tokens 2 --arch sm_80 --arch sm_89", 0, "plan for sm_89,",
+         NULL);
+  expect(state, "show @/gated.lua --arch sm_80,", 2, NULL, "an empty name");
   expect(state, "show @/gated.lua --plan --svg x.svg", 2, NULL, "choose one");
+  expect(state, "show @/gated.lua --svg - --arch all", 2, NULL, "give one --arch");
   expect(state, "show @/gated.lua --heads 0", 2, NULL, "expected a whole number");
-  expect(state, "run @/gated.lua --heads 1 --shape T=9,dk=128,dv=128", 0, "blocks_a_head=8", NULL);
+  struct command_result r =
+      run_with(*state, NULL, "run @/gated.lua --heads 1 --shape T=9,dk=128,dv=128");
+  assert_contains(r.out, "blocks_a_head=");
+  assert_null(strstr(r.out, "blocks_a_head=1)")); /* one head is split over blocks */
+  command_result_finish(&r);
 }
 
 /* ---- show --svg ---- */

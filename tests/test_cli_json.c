@@ -99,10 +99,13 @@ static void results(void **state) {
   expect(state, "show @/gated.lua --tokens 3", 0, "mask", NULL);
   expect(state, "show @/gated.lua --tokens 3", 0, "launch_heads", "null");
   expect(state, "show @/gated.lua --tokens 3 --heads 9", 0, "launch_heads", "9");
-  expect(state, "show @/delta.lua --tokens 3", 0, "plan", "null");
-  expect(state, "show @/gated.lua --plan", 0, "candidates", NULL);
-  expect(state, "show @/gated.lua --plan --heads 9", 0, "cost_ns", NULL);
-  expect(state, "show @/delta.lua --plan", 0, "candidates", "[]");
+  expect(state, "show @/gated.lua --tokens 3", 0, "plans.0.plan", NULL);
+  expect(state, "show @/delta.lua --tokens 3", 0, "plans.0.plan", "null");
+  expect(state, "show @/gated.lua --plan", 0, "plans.0.candidates.0.verdict", "\"taken\"");
+  expect(state, "show @/gated.lua --plan --heads 9", 0, "plans.0.candidates.0.cost_ns", NULL);
+  expect(state, "show @/delta.lua --plan", 0, "plans.0.candidates", "[]");
+  expect(state, "show @/gated.lua --plan --arch sm_80,sm_90a", 0, "plans.1.arch", "\"sm_90a\"");
+  expect(state, "show @/gated.lua --tokens 2 --arch all", 0, "plans.2.arch", "\"sm_87\"");
   expect(state, "show @/gated.lua --svg @/x.svg", 0, "svg", NULL);
   expect(state, "build @/gated.lua --emit=cu -o @/x.cu", 0, "outputs", NULL);
   expect(state, "list", 0, "specs", NULL);
@@ -200,6 +203,10 @@ static void the_checker_finds_values(void **state) {
   char *found = json_at(text, "b.d");
   assert_string_equal(found, "-2");
   free(found);
+  found = json_at(text, "a.0");
+  assert_string_equal(found, "1");
+  free(found);
+  assert_null(json_at(text, "a.1"));
   assert_null(json_at(text, "b.e"));
   assert_null(json_at(text, "a.c"));
 }

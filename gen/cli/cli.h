@@ -68,6 +68,9 @@ mkc_status cli_read_settings(struct cli *cli, struct error *err);
 struct gen_config cli_config(const struct cli *cli);
 /* "options": [{name, value, default}, ...] of the variant */
 void json_options(struct json *j, const struct variant *v);
+/* Every --arch, split at commas, each once, NULL at the end; "all" is every one that the planner
+ * knows. */
+mkc_status cli_archs(struct cli *cli, const char ***ret, struct error *err);
 const char *dtype_name(mkc_dtype dtype); /* "bf16" */
 
 /* Whether a schedule serves the variant; *ret_why is what each lacks, in the arena. */

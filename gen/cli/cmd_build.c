@@ -199,38 +199,10 @@ static void print_json(const struct build *b) {
 
 /* ---- the command ---- */
 
-static void add_arch(const char **archs, int *n, const char *name) {
-  for (int i = 0; i < *n; i++)
-    if (strcmp(archs[i], name) == 0) return;
-  archs[(*n)++] = name;
-}
-
-/* Every --arch, split at commas. */
-static mkc_status read_archs(struct build *b, struct error *err) {
-  const struct args *args = &b->cli->args;
-  size_t commas = 0;
-  int cursor = 0, n = 0;
-  for (const char *text; (text = args_each(args, OPTION_ARCH, &cursor));)
-    for (const char *p = text; *p; p++) commas += *p == ',';
-  b->archs = arena_array(&b->cli->arena, const char *, commas + (size_t)args->nvalues + 2);
-  cursor = 0;
-  for (const char *text; (text = args_each(args, OPTION_ARCH, &cursor));) {
-    for (char *p = arena_strdup(&b->cli->arena, text); p;) {
-      char *comma = strchr(p, ',');
-      if (comma) *comma = 0;
-      if (!*p) return error_set(err, MKC_E_USAGE, "--arch=%s: an empty name", text);
-      add_arch(b->archs, &n, p);
-      p = comma ? comma + 1 : NULL;
-    }
-  }
-  if (n == 0) b->archs[0] = cli_config(b->cli).arch;
-  return MKC_OK;
-}
-
 mkc_status cmd_build(struct cli *cli, struct error *err) {
   struct build b = {.cli = cli, .emit = args_text(&cli->args, OPTION_EMIT, "cubin")};
   b.last = &b.first;
-  mkc_status status = read_archs(&b, err);
+  mkc_status status = cli_archs(cli, &b.archs, err);
   if (!status) status = choose_pattern(&b, err);
   if (status) return status;
   mkc_context_options options = MKC_CONTEXT_OPTIONS_INIT;

@@ -11,6 +11,12 @@
 
 enum { HEADS = 4 };
 
+/* One of each architecture; the first has the mask, too. */
+struct pages {
+  struct show *at;
+  int n;
+};
+
 static mkc_status choose_plan(struct cli *cli, struct show *s, struct error *err) {
   struct error why = {0};
   const mkc_status status =
@@ -25,7 +31,28 @@ static mkc_status choose_plan(struct cli *cli, struct show *s, struct error *err
   return result;
 }
 
-static void print_text(const struct cli *cli, struct buf *out, const struct show *s) {
+/* Loads the spec and plans it for each architecture. */
+static mkc_status make_pages(struct cli *cli, struct pages *ret, struct error *err) {
+  const char **archs;
+  struct show first = {.config = cli_config(cli)};
+  mkc_status status = cli_archs(cli, &archs, err);
+  if (!status)
+    status = spec_file_load(cli, cli->args.operands[0], &first.file, &first.variant, err);
+  if (status) return status;
+  while (archs[ret->n]) ret->n++;
+  ret->at = arena_array(&cli->arena, struct show, ret->n);
+  for (int i = 0; i < ret->n && !status; i++) {
+    ret->at[i] = first;
+    ret->at[i].config.arch = archs[i];
+    status = choose_plan(cli, &ret->at[i], err);
+  }
+  return status;
+}
+
+/* ---- the mask, the equations and the plan ---- */
+
+static void print_text(const struct cli *cli, struct buf *out, const struct pages *p) {
+  const struct show *s = &p->at[0];
   struct term term = cli->term;
   if (args_flag(&cli->args, OPTION_ASCII)) term.utf8 = false;
   buf_printf(out, "%s: the mask of head %d of %d, random gates (seed %llu)%s%s\n\n",
@@ -35,20 +62,22 @@ static void print_text(const struct cli *cli, struct buf *out, const struct show
             &term);
   buf_puts(out, "\n");
   variant_describe(out, s->variant);
-  show_plan(out, s);
+  for (int i = 0; i < p->n; i++) show_plan(out, &p->at[i]);
 }
 
 /* What a program needs to know of either form. */
-static void print_head_json(struct json *j, const struct show *s) {
+static void print_head_json(struct json *j, const struct pages *p, bool candidates) {
+  const struct show *s = &p->at[0];
   json_string(j, "spec", s->file.path);
   json_string(j, "name", s->variant->name);
   json_options(j, s->variant);
-  json_string(j, "arch", s->config.arch);
   json_string(j, "dtype", dtype_name(s->config.dtype));
   json_integer(j, "dk", s->config.dk);
   json_integer(j, "dv", s->config.dv);
   json_number(j, "launch_heads", s->config.heads ? s->config.heads : HUGE_VAL);
-  show_plan_json(j, s);
+  json_array(j, "plans");
+  for (int i = 0; i < p->n; i++) show_plan_json(j, &p->at[i], candidates);
+  json_end(j);
 }
 
 static void print_mask_json(struct json *j, const struct show *s) {
@@ -65,12 +94,13 @@ static void print_mask_json(struct json *j, const struct show *s) {
   json_end(j);
 }
 
-static void print_json(struct buf *out, const struct show *s, const char *svg) {
+static void print_json(struct buf *out, const struct pages *p, const char *svg) {
   struct json j = {.out = out};
   struct buf equations = {0};
+  const struct show *s = &p->at[0];
   variant_describe(&equations, s->variant);
   json_object(&j, NULL);
-  print_head_json(&j, s);
+  print_head_json(&j, p, false);
   json_string(&j, "about", s->variant->about);
   json_string(&j, "description", buf_text(&equations));
   if (svg) json_string(&j, "svg", svg);
@@ -81,15 +111,15 @@ static void print_json(struct buf *out, const struct show *s, const char *svg) {
 
 /* ---- --plan ---- */
 
-static void print_plans(struct cli *cli, const struct show *s) {
-  if (!cli->json) {
-    show_all_plans(&cli->out, s);
-    return;
+static void print_plans(struct cli *cli, const struct pages *p) {
+  for (int i = 0; i < p->n && !cli->json; i++) {
+    if (i > 0) buf_puts(&cli->out, "\n");
+    show_all_plans(&cli->out, &p->at[i]);
   }
+  if (!cli->json) return;
   struct json j = {.out = &cli->out};
   json_object(&j, NULL);
-  print_head_json(&j, s);
-  show_all_plans_json(&j, s);
+  print_head_json(&j, p, true);
   json_end(&j);
 }
 
@@ -125,28 +155,28 @@ static mkc_status draw_weights(struct cli *cli, struct show *s, struct error *er
   return mask_weights(&cli->arena, s->variant, &s->mask, s->weights, &s->note, err);
 }
 
-/* The mask, the equations and the plan: on standard output, or as an SVG. */
-static mkc_status show_mask(struct cli *cli, struct show *s, const char *svg, struct error *err) {
-  mkc_status status = draw_weights(cli, s, err);
-  if (!status && svg) status = write_svg(cli, s, svg, err);
+static mkc_status show_mask(struct cli *cli, struct pages *p, const char *svg, struct error *err) {
+  mkc_status status = draw_weights(cli, &p->at[0], err);
+  if (!status && svg) status = write_svg(cli, &p->at[0], svg, err);
   if (status) return status;
   if (cli->json)
-    print_json(&cli->out, s, svg);
+    print_json(&cli->out, p, svg);
   else if (!svg)
-    print_text(cli, &cli->out, s);
+    print_text(cli, &cli->out, p);
   return MKC_OK;
 }
 
 mkc_status cmd_show(struct cli *cli, struct error *err) {
-  struct show s = {.config = cli_config(cli)};
+  struct pages p = {.n = 0};
   const char *svg = args_text(&cli->args, OPTION_SVG, NULL);
   const bool plans = args_flag(&cli->args, OPTION_PLAN);
   mkc_status status = check_svg(cli, svg, err);
   if (!status && svg && plans)
     status = error_set(err, MKC_E_USAGE, "--plan prints text or JSON, --svg a picture: choose one");
-  if (!status) status = spec_file_load(cli, cli->args.operands[0], &s.file, &s.variant, err);
-  if (!status) status = choose_plan(cli, &s, err);
-  if (!status && !plans) return show_mask(cli, &s, svg, err);
-  if (!status) print_plans(cli, &s);
+  if (!status) status = make_pages(cli, &p, err);
+  if (!status && svg && p.n > 1)
+    status = error_set(err, MKC_E_USAGE, "--svg draws the roofline of one card: give one --arch");
+  if (!status && !plans) return show_mask(cli, &p, svg, err);
+  if (!status) print_plans(cli, &p);
   return status;
 }

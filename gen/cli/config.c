@@ -79,6 +79,45 @@ struct gen_config cli_config(const struct cli *cli) {
   };
 }
 
+/* ---- architectures ---- */
+
+static void add_arch(const char **archs, const char *name) {
+  int n = 0;
+  for (; archs[n]; n++)
+    if (strcmp(archs[n], name) == 0) return;
+  archs[n] = name;
+}
+
+/* "sm_80,sm_90a"; false: a name is empty. */
+static bool add_archs(struct cli *cli, const char *text, const char **archs) {
+  for (char *p = arena_strdup(&cli->arena, text); p;) {
+    char *comma = strchr(p, ',');
+    if (comma) *comma = 0;
+    if (!*p) return false;
+    if (strcmp(p, "all") == 0)
+      for (int i = 0; target_at(i); i++) add_arch(archs, target_at(i)->arch);
+    else
+      add_arch(archs, p);
+    p = comma ? comma + 1 : NULL;
+  }
+  return true;
+}
+
+mkc_status cli_archs(struct cli *cli, const char ***ret, struct error *err) {
+  int cursor = 0, most = 2;
+  for (const char *text; (text = args_each(&cli->args, OPTION_ARCH, &cursor));)
+    most += (int)strlen(text); /* more than names */
+  for (int i = 0; target_at(i); i++) most++;
+  *ret = arena_array(&cli->arena, const char *, most);
+  memset(*ret, 0, sizeof **ret * (size_t)most);
+  cursor = 0;
+  for (const char *text; (text = args_each(&cli->args, OPTION_ARCH, &cursor));)
+    if (!add_archs(cli, text, *ret))
+      return error_set(err, MKC_E_USAGE, "--arch=%s: an empty name", text);
+  if (!**ret) add_arch(*ret, cli_config(cli).arch);
+  return MKC_OK;
+}
+
 bool cli_has_schedule(struct cli *cli, const struct variant *v, const struct gen_config *config,
                       const char **ret_why) {
   const struct plan *plans;

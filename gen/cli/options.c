@@ -67,7 +67,7 @@ const struct option option_table[OPTION_COUNT] = {
                      .commands = C(BUILD) | C(SHOW) | C(RUN),
                      .help =
                          "GPU architecture: sm_80, sm_90a, ... (sm_90a; run: the device's own); "
-                         "build: comma list or repeated"},
+                         "build and show: also a comma list, or repeated, or all"},
     [OPTION_ASCII] = {.name = "ascii",
                       .commands = C(SHOW),
                       .help = "draw with ASCII characters, whatever the locale"},

@@ -23,8 +23,8 @@ struct show {
 /* show_plan.c: the plan that is taken, and every candidate with why it is taken or not. */
 void show_plan(struct buf *out, const struct show *s);
 void show_all_plans(struct buf *out, const struct show *s);
-void show_plan_json(struct json *j, const struct show *s); /* members of the open object */
-void show_all_plans_json(struct json *j, const struct show *s);
+/* {arch, card, plan, ...}, an element of the open array; candidates: with every one. */
+void show_plan_json(struct json *j, const struct show *s, bool candidates);
 
 /* The whole page: the mask, the roofline with the op on it, the plan, the equations. */
 void show_svg(struct buf *out, const struct show *s);

@@ -3,8 +3,6 @@
  */
 #include "show.h"
 
-#include <math.h>
-
 static void put_config(struct buf *out, const struct gen_config *c) {
   buf_printf(out, "%s, %s, dk=%d dv=%d", c->arch, dtype_name(c->dtype), c->dk, c->dv);
   if (c->heads) buf_printf(out, ", B * H = %d", c->heads);
@@ -49,29 +47,17 @@ void show_all_plans(struct buf *out, const struct show *s) {
 
 /* ---- JSON ---- */
 
-void show_plan_json(struct json *j, const struct show *s) {
-  const struct plan *p = s->plans;
-  struct buf line = {0};
-  if (!p) {
-    json_string(j, "plan", NULL);
-    json_string(j, "no_schedule", s->no_schedule);
-    return;
-  }
-  plan_print(&line, p);
-  json_string(j, "plan", buf_text(&line));
+static void cost_json(struct json *j, const struct plan *p) {
   json_number(j, "bytes_a_token_head", p->bytes);
   json_number(j, "flops_a_token_head", p->flops);
-  json_number(j, "floor_ns", p->floor_ns);
   json_number(j, "predicted_ns", p->predicted_ns);
-  if (s->config.heads) json_number(j, "waves", p->waves);
-  if (s->config.heads) json_number(j, "cost_ns", p->cost_ns);
-  json_string(j, "card", p->target->card);
-  json_integer(j, "sms", p->target->sms);
-  buf_finish(&line);
+  json_number(j, "heads_a_wave", plan_heads_a_wave(p));
+  if (!p->config.heads) return;
+  json_number(j, "waves", p->waves);
+  json_number(j, "cost_ns", p->cost_ns);
 }
 
 static void candidate_json(struct json *j, const struct plan *p, const struct plan *best) {
-  const bool heads = p->config.heads > 0;
   struct buf verdict = {0};
   plan_verdict(&verdict, p, best);
   json_object(j, NULL);
@@ -87,19 +73,36 @@ static void candidate_json(struct json *j, const struct plan *p, const struct pl
   json_string(j, "verdict", buf_text(&verdict));
   if (!p->reason) {
     json_integer(j, "blocks_an_sm", p->blocks_an_sm);
-    json_number(j, "heads_a_wave", plan_heads_a_wave(p));
-    json_number(j, "waves", heads ? p->waves : HUGE_VAL);
-    json_number(j, "bytes_a_token_head", p->bytes);
-    json_number(j, "flops_a_token_head", p->flops);
-    json_number(j, "predicted_ns", p->predicted_ns);
-    json_number(j, "cost_ns", p->cost_ns);
+    cost_json(j, p);
   }
   json_end(j);
   buf_finish(&verdict);
 }
 
-void show_all_plans_json(struct json *j, const struct show *s) {
-  json_array(j, "candidates");
-  for (int i = 0; s->plans && i < s->nplans; i++) candidate_json(j, &s->plans[i], &s->plans[0]);
+static void best_json(struct json *j, const struct plan *p) {
+  struct buf line = {0};
+  plan_print(&line, p);
+  json_string(j, "card", p->target->card);
+  json_integer(j, "sms", p->target->sms);
+  json_string(j, "plan", buf_text(&line));
+  json_number(j, "floor_ns", p->floor_ns);
+  cost_json(j, p);
+  buf_finish(&line);
+}
+
+void show_plan_json(struct json *j, const struct show *s, bool candidates) {
+  json_object(j, NULL);
+  json_string(j, "arch", s->config.arch);
+  if (s->plans) {
+    best_json(j, s->plans);
+  } else {
+    json_string(j, "plan", NULL);
+    json_string(j, "no_schedule", s->no_schedule);
+  }
+  if (candidates) {
+    json_array(j, "candidates");
+    for (int i = 0; s->plans && i < s->nplans; i++) candidate_json(j, &s->plans[i], s->plans);
+    json_end(j);
+  }
   json_end(j);
 }
