@@ -426,6 +426,7 @@ static void runs_a_step_on_files(void **state) {
 static void runs_on_random_arrays(void **state) {
   expect(state, "run @/gated.lua --shape B=1,T=65,H=3 --h0 --seed 7", 0, "T=65", NULL);
   expect(state, "run retnet --shape B=1,T=1,H=2,dk=128 --json", 0, "\"compared\": true", NULL);
+  expect(state, "run retnet --arch sm_80 --arch sm_86", 2, NULL, "give one --arch");
 }
 
 static void checks_addresses(void **state) {
