@@ -100,10 +100,6 @@ static void emit_equations(struct emission *e) {
   buf_finish(&text);
 }
 
-static const char *pass_name(mkc_pass pass) {
-  return pass == MKC_STEP ? "step" : "forward";
-}
-
 static void emit_title(struct emission *e) {
   const struct plan *p = e->plan;
   struct buf b = {0};

@@ -43,6 +43,13 @@ static const char *as_string(struct front *f, const char *name) {
   return arena_printf(f->arena, "\"%s\"", name);
 }
 
+/* "h0, ht, o" */
+static const char *listed(struct front *f, const char *const *list) {
+  const char *text = *list;
+  while (*++list) text = arena_printf(f->arena, "%s, %s", text, *list);
+  return text;
+}
+
 static bool is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
@@ -126,7 +133,7 @@ static bool leaf_is_valid(struct front *f, const struct leaf *l) {
   if (in_list(l->name, reserved)) {
     diag_error(&f->diag, as_string(f, l->name),
                "%s \"%s\": the op has an array of this name itself", kind, l->name);
-    diag_note(&f->diag, "h0, ht, o and cu_seqlens are taken");
+    diag_note(&f->diag, "%s are taken", listed(f, reserved));
   } else if (!(l->min <= l->max)) {
     diag_error(&f->diag, as_string(f, l->name), "%s: its contract admits no value", declared(f, l));
     diag_note(&f->diag, "min and max are numbers, and min is at most max");

@@ -65,14 +65,16 @@ extern const struct schedule schedule_step; /* schedule_step.c */
 /* Every schedule, NULL at the end. */
 extern const struct schedule *const schedules[];
 
-/* All candidates of all schedules of the pass that apply, the best first; *ret_n >= 1, and plans[0] can run.
- * Errors: MKC_E_NO_SCHEDULE (names the slot or the size), MKC_E_ARCHITECTURE. */
+/* All candidates of all schedules of the pass that apply, the best first; *ret_n >= 1, and plans[0]
+ * can run. Errors: MKC_E_NO_SCHEDULE (names the slot or the size), MKC_E_ARCHITECTURE. */
 mkc_status plan_op(const struct variant *v, const struct gen_config *config, struct arena *a,
                    const struct plan **ret, int *ret_n, struct error *err);
 
 double plan_heads_a_wave(const struct plan *plan); /* that fill the card once */
 
 /* ---- plan_print.c ---- */
+
+const char *pass_name(mkc_pass pass); /* "step" */
 
 /* (scan chunk=64 dv_tile=128 stages=3 threads=256 smem=174208 blocks_a_head=1) */
 void plan_print(struct buf *out, const struct plan *plan);

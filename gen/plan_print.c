@@ -8,6 +8,10 @@
  */
 #include "plan.h"
 
+const char *pass_name(mkc_pass pass) {
+  return pass == MKC_STEP ? "step" : "forward";
+}
+
 void plan_print(struct buf *out, const struct plan *p) {
   buf_printf(out, "(%s", p->schedule->name);
   if (p->config.chunk) buf_printf(out, " chunk=%d", p->config.chunk);

@@ -21,13 +21,14 @@ struct op_case {
   const char *path, *text; /* the spec */
   const mkc_setting *settings;
   int nsettings;
-  int64_t B, T, H;
+  mkc_pass pass;
+  int64_t B, T, H;                         /* T of a step: a few */
   int64_t qk_heads, v_heads, scalar_heads; /* of inputs over dk, over dv, of gates and params; 0: H.
                                               H is the largest of the three */
   int dk, dv;
   enum layout layout;
   const char *arch; /* NULL: the device's own */
-  bool state;       /* h0 and ht */
+  bool state;       /* h0 and ht; a step has one in any case */
   mkc_dtype dtype;
   int chunk, align; /* 0: the planner's choice, what the sizes allow */
   int heads;        /* the planner's hint; 0: a filled card */
@@ -36,7 +37,7 @@ struct op_case {
 };
 
 struct op_outcome {
-  double o, ht; /* relative L2; ht 0 without a state */
+  double o, ht; /* relative L2; ht: of the state afterwards, 0 without one */
   bool same;    /* bits, both times */
   bool intact;  /* the poison */
 };
@@ -57,7 +58,8 @@ bool op_case_shipped(struct op_case *c, const char *name);
  * out. */
 mkc_status op_case_run(const struct op_device *d, const struct op_case *c, struct op_outcome *ret,
                        struct error *err);
-/* Tolerances: bf16 5e-3 for o and 3e-3 for ht, fp16 1e-3. */
+/* Tolerances: bf16 5e-3 for o and 3e-3 for ht, fp16 1e-3, fp32 1e-5. A step computes in fp32: its
+ * state is right to 1e-5, and o to the rounding of an element, 2^-8 and 2^-11. */
 bool op_outcome_ok(const struct op_case *c, const struct op_outcome *r);
 /* "bf16 B=1 T=63 H=1/2 64/64 chunk 0 align 4 padded state" */
 void op_case_print(struct buf *out, const struct op_case *c);

@@ -130,11 +130,11 @@ static const struct symbol *find_symbol(const char *name, size_t len) {
 
 /* Names that kernels, templates and the specs' own words have, too. */
 static const char *const near_words[] = {
-    "B",     "T",    "H",    "chunk", "lane",  "warp",   "row",   "col",  "smem", "stage",
-    "acc",   "gate", "o_",   "args",  "param", "input",  "decay", "exp",  "head", "bf16",
-    "u32",   "tid",  "dk",   "dv",    "qk",    "scale",  "state", "P",    "S",    "M_LOG2E",
-    "in_g",  "e1",   "text", "value", "log2",  "expf",   "tile",  "y0",   "j1",   "index",
-    "frags", "v_",   "k_",   "q_",    "N",     "inputs", "heads", "step", "beta", "D"};
+    "B",     "T",    "H",    "chunk", "lane",  "warp",   "row",    "col",  "smem", "stage",
+    "acc",   "gate", "o_",   "args",  "param", "input",  "decay",  "exp",  "head", "bf16",
+    "u32",   "tid",  "dk",   "dv",    "qk",    "scale",  "state_", "P",    "S",    "M_LOG2E",
+    "in_g",  "e1",   "text", "value", "log2",  "expf",   "tile",   "y0",   "j1",   "index",
+    "frags", "v_",   "k_",   "q_",    "N",     "inputs", "heads",  "step", "beta", "D"};
 enum { NWORDS = sizeof near_words / sizeof *near_words };
 
 struct declared {

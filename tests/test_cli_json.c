@@ -118,6 +118,12 @@ static void results_of_run(void **state) {
   expect(state, "run @/gated.lua --shape B=1,T=9,H=1 --check=address", 0, "check", "\"address\"");
 }
 
+static void results_of_a_step(void **state) {
+  expect(state, "show @/gated.lua --pass step --plan", 0, "plans.0.candidates.0.chunk", "0");
+  expect(state, "show @/gated.lua --pass step --plan", 0, "pass", "\"step\"");
+  expect(state, "run @/gated.lua --pass step --shape B=1,H=1", 0, "state.ok", "true");
+}
+
 static void results_of_cache(void **state) {
   char env[4200];
   snprintf(env, sizeof env, "MASKC_CACHE_DIR=%s/cache", (const char *)*state);
@@ -217,6 +223,7 @@ int main(void) {
       cmocka_unit_test(the_checker_finds_values),
       cmocka_unit_test(results),
       cmocka_unit_test(results_of_run),
+      cmocka_unit_test(results_of_a_step),
       cmocka_unit_test(results_of_cache),
       cmocka_unit_test(errors_of_specs_have_a_place),
       cmocka_unit_test(errors_without_one),

@@ -51,6 +51,14 @@ static int pick_align(struct random *r, const struct op_case *c) {
   return most >> random_below(r, 3);
 }
 
+/* Decode: a few tokens, no chunks, and fp32 too. */
+static void make_step(struct random *r, struct op_case *c) {
+  c->pass = MKC_STEP;
+  c->T = 1 + random_below(r, 4) * random_below(r, 3);
+  c->chunk = 0;
+  if (random_chance(r, 20)) c->dtype = MKC_F32;
+}
+
 static void random_shape(struct random *r, bool gpu, struct op_case *c) {
   const int g = random_below(r, LENGTH(groupings));
   c->qk_heads = groupings[g].qk;
@@ -71,6 +79,7 @@ static void random_shape(struct random *r, bool gpu, struct op_case *c) {
   c->heads = random_chance(r, 30) ? 1 + random_below(r, 64) : 0;
   c->gates = random_chance(r, 30);
   c->seed = random_next(r);
+  if (random_chance(r, 35)) make_step(r, c);
   if (!gpu) c->arch = archs[random_below(r, LENGTH(archs))];
 }
 
@@ -105,7 +114,8 @@ static bool may_be_refused(enum spec_kind kind, mkc_status status, const char *m
   case MKC_E_ARGUMENT: /* the option that is set is lost */
     return kind == SPEC_BROKEN && strstr(message, "t.lua has no option \"");
   case MKC_E_NO_SCHEDULE:
-    if (strstr(message, "no plan for ")) return strstr(message, "the spec sums over dv") != NULL;
+    if (strstr(message, "no plan for ")) /* a row of dv in one block */
+      return strstr(message, "the spec sums over dv") || strstr(message, "all channels in one");
     if (strstr(message, "so many sums over channels")) return true;
     return kind != SPEC_PLAIN && strstr(message, ": slot ");
   default: return false;
@@ -124,6 +134,14 @@ static bool forms_agree(const struct op_case *c, struct arena *a, struct error *
   return loaded || ref_check(v, c->seed, reports, &n, err) == MKC_OK;
 }
 
+/* As op_outcome_ok, but where a forward pass computes k and v over channels they are rounded once
+ * more before they enter the state, which is then right to what o is. */
+static bool is_right(const struct op_case *c, const struct op_outcome *r) {
+  const double tolerance = c->dtype == MKC_BF16 ? 5e-3 : 1e-3;
+  if (c->pass == MKC_STEP) return op_outcome_ok(c, r);
+  return r->o <= tolerance && r->ht <= tolerance && r->same && r->intact;
+}
+
 /* A chunk for which nothing fits gives way to the planner's. */
 static mkc_status run_op(const struct op_device *d, struct op_case *c, struct op_outcome *r,
                          struct error *err) {
@@ -140,7 +158,7 @@ static enum verdict try_case(const struct property *p, const struct random_spec 
                              struct error *err) {
   if (!forms_agree(c, a, err)) return FAILED;
   const mkc_status status = run_op(&p->device, c, r, err);
-  if (!status) return op_outcome_ok(c, r) ? RAN : FAILED;
+  if (!status) return is_right(c, r) ? RAN : FAILED;
   return may_be_refused(spec->kind, status, error_text(err)) ? REFUSED : FAILED;
 }
 

@@ -71,6 +71,7 @@ static void print_head_json(struct json *j, const struct pages *p, bool candidat
   json_string(j, "spec", s->file.path);
   json_string(j, "name", s->variant->name);
   json_options(j, s->variant);
+  json_string(j, "pass", pass_name(s->config.pass));
   json_string(j, "dtype", dtype_name(s->config.dtype));
   json_integer(j, "dk", s->config.dk);
   json_integer(j, "dv", s->config.dv);

@@ -117,6 +117,7 @@ static void print_json(struct buf *out, const struct run *r) {
   json_string(&j, "spec", r->file.path);
   json_string(&j, "name", r->variant->name);
   json_options(&j, r->variant);
+  json_string(&j, "pass", pass_name(r->pass));
   json_string(&j, "device", r->device);
   print_sizes_json(&j, r);
   json_string(&j, "plan", mkc_op_plan(r->op));

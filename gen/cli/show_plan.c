@@ -4,7 +4,8 @@
 #include "show.h"
 
 static void put_config(struct buf *out, const struct gen_config *c) {
-  buf_printf(out, "%s, %s, dk=%d dv=%d", c->arch, dtype_name(c->dtype), c->dk, c->dv);
+  buf_printf(out, "%s, %s%s, dk=%d dv=%d", c->arch, c->pass == MKC_STEP ? "step, " : "",
+             dtype_name(c->dtype), c->dk, c->dv);
   if (c->heads) buf_printf(out, ", B * H = %d", c->heads);
 }
 
