@@ -5,7 +5,8 @@
 #   sh tests/run.sh [--full]
 #
 # Installs what is missing, builds build/ and build-asan/, runs the suites of tests/meson.build, the
-# unit and golden tests again under AddressSanitizer and UBSan, the formatter check, the linters.
+# unit and golden tests again under AddressSanitizer and UBSan, a little fuzzing, the formatter check,
+# the linters.
 # --full: a build with clang as well, and more shapes. The last line of the output is "N passed, N failed, N skipped".
 # Exit status: 0 nothing failed, 1 something did, 2 usage, 3 something could not be installed.
 set -u
@@ -161,19 +162,15 @@ check_install() {
   LD_LIBRARY_PATH=${pc%/pkgconfig/maskc.pc} MASKC_CACHE_DIR=$PWD/build/test-cache "$at/example" cpu
 }
 
-check_scripts() { shellcheck -x examples/*.sh tests/*.sh .ci/run; }
-
-# shellcheck disable=SC2046 # a list of words
-setup_packages gcc libc6-dev meson ninja-build pkg-config liblua5.4-dev libcmocka-dev \
-  clang clang-format clang-tidy cppcheck shellcheck $(setup_nvrtc_packages)
-setup_nvrtc
-
-# build DIR OPTION...: one failure when it does not build.
-build() {
-  (setup_build "$@") && return
-  failed=$((failed + 1))
-  say "$1: FAILED to build"
-  return 1
+# What a few seconds of fuzzing find, from the kept inputs on; what breaks it stays in build-fuzz/.
+check_fuzz() {
+  export CC=clang
+  build build-fuzz -Dfuzz=true -Dtests=false -Db_lundef=false && {
+    check "fuzzing specs" check_fuzz spec tests/specs tests/specs_bad
+    check "fuzzing .npy files" check_fuzz npy tests/fuzz/seeds/npy
+    check "fuzzing cache entries" check_fuzz cache_entry tests/fuzz/seeds/cache_entry
+  }
+  unset CC
 }
 
 # A second compiler, the op over all its shapes, and more random specs.
@@ -197,6 +194,7 @@ if build build -Dtests=true; then
   check "install" check_install
   check "cppcheck" check_cppcheck
   check "clang-tidy" check_tidy
+  fuzz
 fi
 check "layers" check_layers
 check "tests are listed" check_listed
