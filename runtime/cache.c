@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * cache.c - get and put: the disk where it can be used, memory where it cannot.
  *
- * Writers do not lock: each writes a file of its own under v1/tmp and renames it, and whoever
- * renames last has written the same bytes. A writer goes on with the bytes it has in hand; it never
- * reads back what it published. A hit marks its entry as used, and whoever puts more than the limit
- * allows removes what was used least recently.
+ * Writers need no lock: each writes a file of its own under v1/tmp and renames it, and whoever
+ * renames last has written the same bytes. The lock of a claim only saves compiles. A writer goes
+ * on with the bytes it has in hand; it never reads back what it published. A hit marks its entry as
+ * used, and whoever puts more than the limit allows removes what was used least recently.
  */
 #define _GNU_SOURCE /* secure_getenv */
 #include "cache.h"
@@ -23,9 +23,10 @@
 #include "cache_dir.h"
 #include "cache_entry.h"
 #include "cache_evict.h"
+#include "cache_lock.h"
 
 enum { MEMORY_LIMIT = 256 << 20, TMP_LIFE_SECONDS = 3600, NAME_TRIES = 100 };
-enum { DEFAULT_MAX_BYTES = 1 << 30 };
+enum { DEFAULT_MAX_BYTES = 1 << 30, DEFAULT_WAIT_MS = 60000 };
 
 /* What could not be put on disk. */
 struct kept {
@@ -39,6 +40,7 @@ struct cache {
   pthread_mutex_t mutex; /* guards all that follows but the log */
   bool opened, warned, swept;
   bool no_disk;
+  int wait_ms;
   char *named;    /* the options' directory, or NULL */
   char dir[4096]; /* "" if there is none */
   char why[512];  /* the directory's state, for people */
@@ -83,6 +85,7 @@ struct cache *cache_create(const struct cache_options *options) {
   }
   pthread_mutex_init(&c->mutex, NULL);
   c->no_disk = options->no_disk;
+  c->wait_ms = options->wait_ms ? options->wait_ms : DEFAULT_WAIT_MS;
   c->v1_fd = -1;
   c->log = options->log;
   c->log_user = options->log_user;
@@ -241,6 +244,35 @@ bool cache_get(struct cache *c, const struct cache_key *key, void **ret, size_t 
   *ret_len = 0;
   const int v1 = v1_of(c);
   return memory_get(c, key, ret, ret_len) || (v1 >= 0 && disk_get(v1, key, ret, ret_len));
+}
+
+static void say_waited(struct cache *c) {
+  if (!c->log) return;
+  char line[256];
+  snprintf(line, sizeof line,
+           "cache: another process has held %.100s/v1/lock for %d ms to compile the same code; it "
+           "is compiled here too",
+           c->dir, c->wait_ms);
+  c->log(c->log_user, 0, line);
+}
+
+bool cache_get_or_claim(struct cache *c, const struct cache_key *key, void **ret, size_t *ret_len,
+                        struct cache_claim *ret_claim) {
+  ret_claim->lock = -1;
+  if (cache_get(c, key, ret, ret_len)) return true;
+  const int v1 = v1_of(c);
+  if (v1 < 0) return false;
+  ret_claim->lock = cache_lock_take(v1, key, c->wait_ms);
+  if (ret_claim->lock < 0 && errno == ETIMEDOUT) say_waited(c);
+  /* What came while the lock was waited for. */
+  if (!cache_get(c, key, ret, ret_len)) return false;
+  cache_claim_release(ret_claim);
+  return true;
+}
+
+void cache_claim_release(struct cache_claim *claim) {
+  cache_lock_drop(claim->lock);
+  claim->lock = -1;
 }
 
 /* Temporaries of writers that died. */

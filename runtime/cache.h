@@ -16,7 +16,8 @@
  *   cache_key_source(&g, "source", text);
  *   cache_key_string(&g, "arch", "sm_90a");
  *   cache_key_end(&g, &key);
- *   if (!cache_get(cache, &key, &bytes, &len)) { compile; cache_put(cache, &key, bytes, len, ""); }
+ *   if (cache_get_or_claim(cache, &key, &bytes, &len, &claim)) return bytes;
+ *   compile; cache_put(cache, &key, bytes, len, ""); cache_claim_release(&claim);
  */
 #ifndef MKC_CACHE_H
 #define MKC_CACHE_H
@@ -39,6 +40,7 @@ typedef void cache_log_fn(void *user, int level, const char *line);
 struct cache_options {
   const char *dir; /* NULL: $MASKC_CACHE_DIR, else $XDG_CACHE_HOME/maskc, else ~/.cache/maskc */
   bool no_disk;    /* keep nothing on disk; also by MASKC_CACHE_DISABLE=1 */
+  int wait_ms;     /* for another's compile, at most; 0: a minute */
   cache_log_fn *log;
   void *log_user;
 };
@@ -72,6 +74,17 @@ void cache_key_end(struct cache_keygen *g, struct cache_key *ret);
 
 /* True: *ret holds *ret_len bytes, verified, the caller's to free. */
 bool cache_get(struct cache *c, const struct cache_key *key, void **ret, size_t *ret_len);
+
+/* The same, for who will compile on a miss: a key that many want at once is compiled by one of
+ * them, and the others wait for its entry. They wait for wait_ms at most, and not at all where
+ * there is no disk to share or no lock to be had; then each compiles for itself. A hit needs no
+ * release; after a miss, put what was compiled (if it was) and release. */
+struct cache_claim {
+  int lock; /* -1: none */
+};
+bool cache_get_or_claim(struct cache *c, const struct cache_key *key, void **ret, size_t *ret_len,
+                        struct cache_claim *ret_claim);
+void cache_claim_release(struct cache_claim *claim); /* again is fine */
 
 /* meta: a line of text for people ("simple_gla sm_90a"), may be "". */
 void cache_put(struct cache *c, const struct cache_key *key, const void *data, size_t len,

@@ -46,30 +46,40 @@ static mkc_status compile(mkc_context *ctx, const struct op_source *src,
   return MKC_OK;
 }
 
-mkc_status compile_source(mkc_context *ctx, const struct op_source *src, enum nvrtc_kind kind,
-                          void **ret_code, size_t *ret_len, struct error *err) {
-  const struct nvrtc_job job = {.source = src->text, .arch = src->arch, .kind = kind};
-  const struct nvrtc_location *location;
-  struct cache_key key;
-  *ret_code = NULL;
-  mkc_status st = context_nvrtc_location(ctx, &location, err);
-  if (st) return st;
-  make_key(src, &job, location, &key);
-  if (cache_get(context_cache(ctx), &key, ret_code, ret_len)) {
-    context_log(ctx, LOG_INFO, "%s: %s code from the cache, %zu bytes", src->name, src->arch,
-                *ret_len);
-    return MKC_OK;
-  }
+/* And into the cache, whose claim the caller holds. */
+static mkc_status compile_and_put(mkc_context *ctx, const struct op_source *src,
+                                  const struct nvrtc_job *job, const struct cache_key *key,
+                                  void **ret_code, size_t *ret_len, struct error *err) {
   struct nvrtc_result result;
-  st = compile(ctx, src, &job, &result, err);
+  const mkc_status st = compile(ctx, src, job, &result, err);
   if (st) return st;
   char meta[160];
   snprintf(meta, sizeof meta, "%s %s dk=%d dv=%d chunk=%d\n", src->name, src->arch, src->dk,
            src->dv, src->chunk);
-  cache_put(context_cache(ctx), &key, result.code, result.len, meta);
+  cache_put(context_cache(ctx), key, result.code, result.len, meta);
   *ret_code = result.code;
   *ret_len = result.len;
   result.code = NULL;
   nvrtc_result_finish(&result);
   return MKC_OK;
+}
+
+mkc_status compile_source(mkc_context *ctx, const struct op_source *src, enum nvrtc_kind kind,
+                          void **ret_code, size_t *ret_len, struct error *err) {
+  const struct nvrtc_job job = {.source = src->text, .arch = src->arch, .kind = kind};
+  const struct nvrtc_location *location;
+  struct cache_key key;
+  struct cache_claim claim;
+  *ret_code = NULL;
+  mkc_status st = context_nvrtc_location(ctx, &location, err);
+  if (st) return st;
+  make_key(src, &job, location, &key);
+  if (cache_get_or_claim(context_cache(ctx), &key, ret_code, ret_len, &claim)) {
+    context_log(ctx, LOG_INFO, "%s: %s code from the cache, %zu bytes", src->name, src->arch,
+                *ret_len);
+    return MKC_OK;
+  }
+  st = compile_and_put(ctx, src, &job, &key, ret_code, ret_len, err);
+  cache_claim_release(&claim);
+  return st;
 }

@@ -48,8 +48,10 @@ static mkc_status create(const mkc_context_options *given, mkc_context **ret, st
   atomic_init(&ctx->references, 1);
   pthread_mutex_init(&ctx->mutex, NULL);
   choose_log(ctx, &options);
-  const struct cache_options cache = {options.cache_dir, options.no_cache != 0, ctx->log,
-                                      ctx->log_user};
+  const struct cache_options cache = {.dir = options.cache_dir,
+                                      .no_disk = options.no_cache != 0,
+                                      .log = ctx->log,
+                                      .log_user = ctx->log_user};
   ctx->cache = cache_create(&cache);
   if (!ctx->cache) {
     context_release(ctx);

@@ -26,25 +26,25 @@ struct fixture {
   char warning[1024]; /* the last */
 };
 
-static void on_log(void *user, int level, const char *line) {
+static inline void on_log(void *user, int level, const char *line) {
   struct fixture *f = user;
   assert_int_equal(level, 0);
   f->warnings++;
   snprintf(f->warning, sizeof f->warning, "%s", line);
 }
 
-static void open_cache(struct fixture *f, const char *dir) {
+static inline void open_cache(struct fixture *f, const char *dir) {
   const struct cache_options options = {.dir = dir, .log = on_log, .log_user = f};
   f->cache = cache_create(&options);
   assert_non_null(f->cache);
 }
 
-static void reopen(struct fixture *f) {
+static inline void reopen(struct fixture *f) {
   cache_destroy(f->cache);
   open_cache(f, f->dir);
 }
 
-static int setup(void **state) {
+static inline int setup(void **state) {
   struct fixture *f = calloc(1, sizeof *f);
   unsetenv("MASKC_CACHE_DIR");
   unsetenv("MASKC_CACHE_DISABLE");
@@ -56,7 +56,7 @@ static int setup(void **state) {
   return 0;
 }
 
-static int teardown(void **state) {
+static inline int teardown(void **state) {
   struct fixture *f = *state;
   cache_destroy(f->cache);
   remove_dir(f->root);
@@ -65,7 +65,7 @@ static int teardown(void **state) {
   return 0;
 }
 
-static struct cache_key key_of(const char *text) {
+static inline struct cache_key key_of(const char *text) {
   struct cache_keygen g;
   struct cache_key key;
   cache_key_begin(&g, "test");
@@ -74,12 +74,12 @@ static struct cache_key key_of(const char *text) {
   return key;
 }
 
-static void put(struct cache *c, const char *name, const char *text) {
+static inline void put(struct cache *c, const char *name, const char *text) {
   const struct cache_key key = key_of(name);
   cache_put(c, &key, text, strlen(text), "a test\n");
 }
 
-static bool has(struct cache *c, const char *name, const char *text) {
+static inline bool has(struct cache *c, const char *name, const char *text) {
   const struct cache_key key = key_of(name);
   void *data;
   size_t len;
@@ -93,14 +93,14 @@ static bool has(struct cache *c, const char *name, const char *text) {
   return true;
 }
 
-static void entry_path(const struct fixture *f, const char *name, char ret[4400]) {
+static inline void entry_path(const struct fixture *f, const char *name, char ret[4400]) {
   const struct cache_key key = key_of(name);
   char hex[2 * SHA256_BYTES + 1];
   sha256_hex(key.bytes, hex);
   snprintf(ret, 4400, "%s/v1/%.2s/%s", f->dir, hex, hex + 2);
 }
 
-static int count_files(const char *dir) {
+static inline int count_files(const char *dir) {
   char command[4500];
   snprintf(command, sizeof command, "find '%s' -type f 2>/dev/null | wc -l", dir);
   FILE *p = popen(command, "r");
@@ -120,7 +120,7 @@ static int count_files(const char *dir) {
   } while (0)
 
 /* `n` processes at once, each with the fixture; all must end well. */
-static void run_writers(struct fixture *f, int n, void (*body)(struct fixture *)) {
+static inline void run_writers(struct fixture *f, int n, void (*body)(struct fixture *)) {
   pid_t pids[16];
   assert_true(n <= 16);
   for (int i = 0; i < n; i++) {

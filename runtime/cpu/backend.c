@@ -47,24 +47,30 @@ static mkc_status object_key(const struct host_job *job, struct cache_key *ret, 
   return status;
 }
 
+static mkc_status compile_and_put(mkc_context *ctx, const struct host_job *job,
+                                  const struct cache_key *key, struct buf *ret, struct error *err) {
+  const mkc_status status = host_compile(job, ret, err);
+  if (!status) cache_put(context_cache(ctx), key, ret->data, ret->len, job->name);
+  return status;
+}
+
 static mkc_status load_cached(mkc_context *ctx, const struct host_job *job, struct module **ret,
                               struct error *err) {
   struct cache_key key;
-  mkc_status status = object_key(job, &key, err);
-  if (status) return status;
+  struct cache_claim claim;
   void *object;
   size_t len;
-  if (cache_get(context_cache(ctx), &key, &object, &len)) {
+  mkc_status status = object_key(job, &key, err);
+  if (status) return status;
+  if (cache_get_or_claim(context_cache(ctx), &key, &object, &len, &claim)) {
     status = module_load(object, len, job->address, ret, err);
     free(object);
     return status;
   }
   struct buf compiled = {0};
-  status = host_compile(job, &compiled, err);
-  if (!status) {
-    cache_put(context_cache(ctx), &key, compiled.data, compiled.len, job->name);
-    status = module_load(compiled.data, compiled.len, job->address, ret, err);
-  }
+  status = compile_and_put(ctx, job, &key, &compiled, err);
+  cache_claim_release(&claim);
+  if (!status) status = module_load(compiled.data, compiled.len, job->address, ret, err);
   buf_finish(&compiled);
   return status;
 }
