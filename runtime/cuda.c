@@ -36,13 +36,32 @@ static void explain_wrong_arch(const struct loaded *op, const struct op_source *
   error_finish(&ignored);
 }
 
-static mkc_status load_library(struct loaded *op, const struct op_source *src, const void *cubin,
-                               struct error *err) {
+/* A driver loads what toolkits up to its own make. Opens NVRTC, which a cached cubin did not need:
+ * this is on the way to an error. */
+static void explain_old_driver(mkc_context *ctx, struct error *err) {
+  const struct nvrtc *nvrtc;
+  struct error ignored = {0};
+  int major = 0, minor = 0;
+  if (context_nvrtc(ctx, &nvrtc, &ignored) == MKC_OK) nvrtc_version(nvrtc, &major, &minor);
+  error_finish(&ignored);
+  const int driver = driver_version();
+  if (!driver || 1000 * major + 10 * minor <= driver) return;
+  error_append(err,
+               ": the driver is one of CUDA %d.%d, older than NVRTC %d.%d, which made the code: "
+               "update the NVIDIA driver, or name an NVRTC of CUDA %d in MASKC_NVRTC_PATH",
+               driver / 1000, driver % 1000 / 10, major, minor, driver / 1000);
+}
+
+static mkc_status load_library(mkc_context *ctx, struct loaded *op, const struct op_source *src,
+                               const void *cubin, struct error *err) {
   const CUresult r = op->cu->cuLibraryLoadData(&op->library, cubin, NULL, NULL, 0, NULL, NULL, 0);
   if (r != CUDA_SUCCESS) {
     op->library = NULL;
     driver_error(op->cu, r, "cuLibraryLoadData", err);
     if (r == CUDA_ERROR_NO_BINARY_FOR_GPU) explain_wrong_arch(op, src, err);
+    if (r == CUDA_ERROR_NO_BINARY_FOR_GPU || r == CUDA_ERROR_INVALID_IMAGE ||
+        r == CUDA_ERROR_UNSUPPORTED_PTX_VERSION)
+      explain_old_driver(ctx, err);
     return err->status;
   }
   CU_TRY(op->cu, err, cuLibraryGetKernel, &op->kernel, op->library, src->entry);
@@ -88,7 +107,7 @@ static void log_resources(mkc_context *ctx, const struct loaded *op, const struc
 /* With the primary context current. */
 static mkc_status load_in_context(mkc_context *ctx, struct loaded *op, const struct op_source *src,
                                   const void *cubin, struct error *err) {
-  mkc_status st = load_library(op, src, cubin, err);
+  mkc_status st = load_library(ctx, op, src, cubin, err);
   if (!st) st = check_parameter(op, src, err);
   if (!st) st = set_smem(op, src, err);
   if (st) return st;
@@ -163,6 +182,8 @@ static mkc_status wrong_context(const struct loaded *op, bool none, struct error
 static mkc_status cuda_launch(const struct loaded *op, const void *args, long long blocks,
                               void *stream, struct error *err) {
   CUcontext current = NULL;
+  const mkc_status st = driver_check_fork(err);
+  if (st) return st;
   CU_TRY(op->cu, err, cuCtxGetCurrent, &current);
   if (current != op->context) return wrong_context(op, current == NULL, err);
   void *params[1];

@@ -11,13 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static struct {
   pthread_once_t once;
   struct driver table;
   int version;
-  pid_t pid;      /* whose cuInit it was */
+  bool forked;    /* this is a child of the process that called cuInit */
   char path[512]; /* what was opened or tried */
   char why[1024]; /* empty: it works */
 } the_driver = {.once = PTHREAD_ONCE_INIT};
@@ -80,6 +79,10 @@ static void say_init_failed(const struct driver *cu, CUresult r) {
   }
 }
 
+static void note_fork(void) {
+  the_driver.forked = true;
+}
+
 static void open_once(void) {
   const char *named = secure_getenv("MASKC_LIBCUDA");
   if (named && !*named) named = NULL;
@@ -92,12 +95,13 @@ static void open_once(void) {
   struct driver *cu = &the_driver.table;
   const char *missing = fill_table(library, cu);
   if (missing) {
-    WHY("the CUDA driver (%s) has no %s: maskc needs a driver of CUDA 12.0 or later",
+    WHY("the CUDA driver (%s) has no %s: maskc needs a driver of CUDA 12.0 or later (update the "
+        "NVIDIA driver, or use --device cpu)",
         the_driver.path, missing);
     dlclose(library);
     return;
   }
-  the_driver.pid = getpid();
+  pthread_atfork(NULL, NULL, note_fork);
   const CUresult r = cu->cuInit(0);
   if (r != CUDA_SUCCESS) say_init_failed(cu, r);
   if (cu->cuDriverGetVersion(&the_driver.version) != CUDA_SUCCESS) the_driver.version = 0;
@@ -107,12 +111,16 @@ mkc_status driver_open(const struct driver **ret, struct error *err) {
   *ret = NULL;
   pthread_once(&the_driver.once, open_once);
   if (the_driver.why[0]) return error_set(err, MKC_E_NO_DEVICE, "%s", the_driver.why);
-  if (the_driver.pid != getpid())
-    return error_set(err, MKC_E_NO_DEVICE,
-                     "CUDA was started before fork(), and a forked child cannot use it: start the "
-                     "child afresh (exec, or multiprocessing's \"spawn\")");
-  *ret = &the_driver.table;
-  return MKC_OK;
+  const mkc_status st = driver_check_fork(err);
+  if (!st) *ret = &the_driver.table;
+  return st;
+}
+
+mkc_status driver_check_fork(struct error *err) {
+  if (!the_driver.forked) return MKC_OK;
+  return error_set(err, MKC_E_NO_DEVICE,
+                   "CUDA was started before fork(), and a forked child cannot use it: start the "
+                   "child afresh (exec, or multiprocessing's \"spawn\")");
 }
 
 int driver_version(void) {

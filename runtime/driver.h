@@ -35,8 +35,10 @@ enum {
   CUDA_ERROR_STUB_LIBRARY = 34,
   CUDA_ERROR_NO_DEVICE = 100,
   CUDA_ERROR_INVALID_DEVICE = 101,
+  CUDA_ERROR_INVALID_IMAGE = 200,
   CUDA_ERROR_INVALID_CONTEXT = 201,
   CUDA_ERROR_NO_BINARY_FOR_GPU = 209,
+  CUDA_ERROR_UNSUPPORTED_PTX_VERSION = 222,
   CUDA_ERROR_NOT_FOUND = 500
 };
 
@@ -127,6 +129,10 @@ struct driver {
  * file that MASKC_LIBCUDA names. What the first call found, later ones find too.
  * Errors: MKC_E_NO_DEVICE. */
 mkc_status driver_open(const struct driver **ret, struct error *err);
+
+/* MKC_E_NO_DEVICE in a child that was forked after driver_open: CUDA cannot be used there, and its
+ * calls may hang or crash. Reads a flag, no more, so a launch can ask too. */
+mkc_status driver_check_fork(struct error *err);
 
 /* The CUDA version that the driver serves, 13000 for 13.0; 0 if there is no driver. Also where
  * there is a driver and no GPU. */

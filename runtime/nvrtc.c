@@ -107,8 +107,8 @@ static mkc_status load(struct nvrtc *n, struct error *err) {
   if (n->nvrtcVersion(&n->major, &n->minor) != NVRTC_SUCCESS)
     return error_set(err, MKC_E_NO_NVRTC, "%s does not tell its version", n->path);
   if (n->major < 12)
-    return error_set(err, MKC_E_NO_NVRTC, "%s is NVRTC %d.%d: maskc needs 12.0 or later", n->path,
-                     n->major, n->minor);
+    return error_set(err, MKC_E_NO_NVRTC, "%s is NVRTC %d.%d: maskc needs 12.0 or later. %s",
+                     n->path, n->major, n->minor, nvrtc_how_to_get_it);
   preload_builtins(n);
   read_archs(n);
   return MKC_OK;
@@ -197,8 +197,8 @@ static mkc_status compile_failed(const struct nvrtc *n, const struct nvrtc_job *
   if (r == NVRTC_ERROR_BUILTIN_OPERATION_FAILURE)
     return error_set(err, MKC_E_NO_NVRTC,
                      "NVRTC %d.%d (%s) does not work: it found no libnvrtc-builtins.so.%d.%d, "
-                     "which belongs in the same directory\n%s",
-                     n->major, n->minor, n->path, n->major, n->minor, log);
+                     "which belongs in the same directory: install NVRTC again, or another. %s\n%s",
+                     n->major, n->minor, n->path, n->major, n->minor, nvrtc_how_to_get_it, log);
   return error_set(err, MKC_E_COMPILE, "NVRTC %d.%d refuses the source for %s (%s):\n%s", n->major,
                    n->minor, job->arch, n->nvrtcGetErrorString(r), log);
 }

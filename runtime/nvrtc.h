@@ -25,6 +25,9 @@ struct nvrtc_location {
  * dynamic loader finds. Errors: MKC_E_NO_NVRTC. */
 mkc_status nvrtc_locate(struct nvrtc_location *ret, struct error *err);
 
+/* Where NVRTC comes from and how to name it, for messages. */
+extern const char nvrtc_how_to_get_it[];
+
 mkc_status nvrtc_open(const struct nvrtc_location *location, struct nvrtc **ret, struct error *err);
 void nvrtc_close(struct nvrtc *n); /* NULL is fine */
 

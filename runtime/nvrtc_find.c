@@ -25,7 +25,7 @@
 
 static const char *const file_names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", NULL};
 
-static const char how_to_get_it[] =
+const char nvrtc_how_to_get_it[] =
     "NVRTC comes with the CUDA toolkit, or alone: pip install nvidia-cuda-nvrtc, apt install "
     "libnvrtc12. Name its file or directory in MASKC_NVRTC_PATH if it is in an unusual place";
 
@@ -99,11 +99,11 @@ static mkc_status find_named(const char *named, struct nvrtc_location *ret, stru
     return error_set(err, MKC_E_NO_NVRTC,
                      "no NVRTC: MASKC_NVRTC_PATH=%s holds no libnvrtc.so.13, libnvrtc.so.12 or "
                      "libnvrtc.so. %s",
-                     named, how_to_get_it);
+                     named, nvrtc_how_to_get_it);
   }
   if (!is_file(named))
     return error_set(err, MKC_E_NO_NVRTC, "no NVRTC: MASKC_NVRTC_PATH=%s: %s. %s", named,
-                     errno ? strerror(errno) : "not a file", how_to_get_it);
+                     errno ? strerror(errno) : "not a file", nvrtc_how_to_get_it);
   snprintf(ret->path, sizeof ret->path, "%s", named);
   return MKC_OK;
 }
@@ -118,7 +118,7 @@ static mkc_status find_anywhere(struct nvrtc_location *ret, struct error *err) {
   return error_set(err, MKC_E_NO_NVRTC,
                    "no NVRTC: libnvrtc.so (13 or 12) is in none of CUDA_HOME, CUDA_PATH, "
                    "/usr/local/cuda, LD_LIBRARY_PATH and the system's library directories. %s",
-                   how_to_get_it);
+                   nvrtc_how_to_get_it);
 }
 
 /* ---- identity ---- */

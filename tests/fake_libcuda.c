@@ -4,6 +4,9 @@
  *
  *   MASKC_LIBCUDA=.../libfake_cuda.so   FAKE_CUDA_COUNT=2   FAKE_CUDA_ARCH=90
  *   FAKE_CUDA_FAIL=cuLibraryLoadData:209   FAKE_CUDA_PARAM_BYTES=64   FAKE_CUDA_SMEM=232448
+ *   FAKE_CUDA_VERSION=12040
+ *
+ * Compiled with FAKE_CUDA_11 it lacks what came with CUDA 12.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,7 +72,7 @@ CALL(cuInit, (unsigned flags)) {
 }
 
 CALL(cuDriverGetVersion, (int *version)) {
-  *version = 13000;
+  *version = number("FAKE_CUDA_VERSION", 13000);
   return CUDA_SUCCESS;
 }
 
@@ -158,6 +161,7 @@ CALL(cuCtxPopCurrent_v2, (CUcontext * context)) {
 
 PLAIN(cuCtxSynchronize, (void))
 
+#ifndef FAKE_CUDA_11
 CALL(cuLibraryLoadData, (CUlibrary * library, const void *code, int *jit_options, void **jit_values,
                          unsigned jit_count, int *options, void **values, unsigned count)) {
   (void)jit_options, (void)jit_values, (void)options, (void)values;
@@ -176,6 +180,8 @@ CALL(cuLibraryGetKernel, (CUkernel * kernel, CUlibrary library, const char *name
   memcpy(kernel, &(void *){&objects[2]}, sizeof(void *));
   return note("cuLibraryGetKernel");
 }
+
+#endif
 
 CALL(cuKernelGetFunction, (CUfunction * function, CUkernel kernel)) {
   if (!current || (void *)kernel != (void *)&objects[2]) return CUDA_ERROR_INVALID_CONTEXT;

@@ -100,9 +100,9 @@ static pid_t start_holder(struct fixture *f) {
     CHECK(write(ready[1], "x", 1) == 1);
     for (;;) pause();
   }
+  close(ready[1]);
   assert_int_equal(read(ready[0], &byte, 1), 1);
   close(ready[0]);
-  close(ready[1]);
   return pid;
 }
 

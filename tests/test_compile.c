@@ -116,6 +116,28 @@ static void test_what_makes_another_entry(void **state) {
   free(ptx), free(hopper);
 }
 
+/* NVRTC works on in a child that was forked after it had compiled. */
+static void compile_then_fork(FILE *out) {
+  FILE *ignored = fopen("/dev/null", "w");
+  text = kernel;
+  compile(ignored);
+  fclose(ignored);
+  char *child = run(other);
+  fprintf(out, "%s", child);
+  free(child);
+}
+
+static void test_fork_after_a_compile(void **state) {
+  (void)state;
+  if (!have_nvrtc()) skip();
+  char *forked = child_output(compile_then_fork), *warm = run(other);
+  assert_memory_equal(forked, "opened ", 7);
+  assert_contains(forked, " 0 ");
+  assert_memory_equal(warm, "unopened ", 9); /* the child has put it into the cache */
+  assert_string_equal(code_of(warm), code_of(forked));
+  free(forked), free(warm);
+}
+
 static void test_errors_are_not_kept(void **state) {
   (void)state;
   if (!have_nvrtc()) skip();
@@ -148,6 +170,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       T(test_hit),
       T(test_what_makes_another_entry),
+      T(test_fork_after_a_compile),
       T(test_errors_are_not_kept),
       T(test_no_nvrtc),
   };

@@ -164,6 +164,30 @@ static void test_each_failure_is_undone(void **state) {
                   "cuLibraryUnload cuDevicePrimaryCtxRelease_v2 ");
 }
 
+/* CUDA 12.4's driver, and code of an NVRTC 13.0 (a fake), which it does not load. */
+static void test_driver_older_than_nvrtc(void **state) {
+  (void)state;
+  char *nvrtc = build_path("tests/libfake_nvrtc.so");
+  const char *named = getenv("MASKC_NVRTC_PATH");
+  char *saved = named ? strdup(named) : NULL;
+  setenv("MASKC_NVRTC_PATH", nvrtc, 1);
+  setenv("FAKE_CUDA_FAIL", "cuLibraryLoadData:200", 1);
+  setenv("FAKE_CUDA_VERSION", "12040", 1);
+  expect_part(prepare,
+              "(a text of the driver): the driver is one of CUDA 12.4, older than NVRTC 13.0, "
+              "which made the code: update the NVIDIA driver, or name an NVRTC of CUDA 12 in "
+              "MASKC_NVRTC_PATH");
+  unsetenv("FAKE_CUDA_VERSION");
+  char *text = child_output(prepare); /* a driver of 13.0: it is something else */
+  assert_contains(text, "3007 cuLibraryLoadData");
+  assert_null(strstr(text, "older"));
+  free(text);
+  unsetenv("MASKC_NVRTC_PATH");
+  if (saved) setenv("MASKC_NVRTC_PATH", saved, 1);
+  free(saved);
+  free(nvrtc);
+}
+
 /* The driver went first, as it may at exit. */
 static void test_destroy_after_driver(void **state) {
   if (!*state) skip();
@@ -198,6 +222,7 @@ int main(void) {
       T(test_prepare),
       T(test_launch),
       T(test_each_failure_is_undone),
+      T(test_driver_older_than_nvrtc),
       T(test_destroy_after_driver),
       T(test_wrong_parameters),
       T(test_too_much_smem),

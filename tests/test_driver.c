@@ -49,6 +49,15 @@ static void test_not_a_driver(void **state) {
   expect(try_open, "libm.so.6", "has no cuInit: maskc needs a driver of CUDA 12.0 or later");
 }
 
+static void test_too_old(void **state) {
+  (void)state;
+  char *old = build_path("tests/libfake_cuda_old.so");
+  expect(try_open, old,
+         "has no cuLibraryLoadData: maskc needs a driver of CUDA 12.0 or later (update the NVIDIA "
+         "driver, or use --device cpu)");
+  free(old);
+}
+
 static void test_opens(void **state) {
   (void)state;
   expect(try_open, fake, "0 ");
@@ -155,15 +164,11 @@ static void test_device_parse(void **state) {
 int main(void) {
   fake = build_path("tests/libfake_cuda.so");
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_absent),
-      cmocka_unit_test(test_absent_by_default),
-      cmocka_unit_test(test_not_a_driver),
-      cmocka_unit_test(test_opens),
-      cmocka_unit_test(test_init_fails),
-      cmocka_unit_test(test_fork),
-      cmocka_unit_test(test_gpus),
-      cmocka_unit_test(test_arch),
-      cmocka_unit_test(test_device_parse),
+      cmocka_unit_test(test_absent),       cmocka_unit_test(test_absent_by_default),
+      cmocka_unit_test(test_not_a_driver), cmocka_unit_test(test_too_old),
+      cmocka_unit_test(test_opens),        cmocka_unit_test(test_init_fails),
+      cmocka_unit_test(test_fork),         cmocka_unit_test(test_gpus),
+      cmocka_unit_test(test_arch),         cmocka_unit_test(test_device_parse),
       cmocka_unit_test(test_errors), /* last: it opens the driver in this process */
   };
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);

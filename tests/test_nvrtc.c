@@ -117,6 +117,58 @@ static void test_architectures(void **state) {
   }
 }
 
+/* ---- an NVRTC that will not do, which fake_libnvrtc.c plays ---- */
+
+static mkc_status open_fake(struct nvrtc **ret, struct error *err) {
+  struct nvrtc_location location = {.identity = "fake"};
+  char *path = build_path("tests/libfake_nvrtc.so");
+  snprintf(location.path, sizeof location.path, "%s", path);
+  free(path);
+  return nvrtc_open(&location, ret, err);
+}
+
+static void test_too_old(void **state) {
+  (void)state;
+  struct error err = {0};
+  struct nvrtc *n;
+  setenv("FAKE_NVRTC_VERSION", "11.8", 1);
+  assert_int_equal(open_fake(&n, &err), MKC_E_NO_NVRTC);
+  assert_contains(error_text(&err), "libfake_nvrtc.so is NVRTC 11.8: maskc needs 12.0 or later");
+  assert_contains(error_text(&err), "pip install nvidia-cuda-nvrtc");
+  assert_null(n);
+  error_finish(&err);
+  setenv("FAKE_NVRTC_VERSION", "12.0", 1);
+  assert_int_equal(open_fake(&n, &err), MKC_OK);
+  nvrtc_close(n);
+  unsetenv("FAKE_NVRTC_VERSION");
+}
+
+/* NVRTC itself opens; that it lacks the library of built-in functions shows at a compile. */
+static void expect_failure(const char *result, mkc_status status, const char *part) {
+  const struct nvrtc_job job = {.source = kernel, .arch = "sm_80", .kind = NVRTC_CUBIN};
+  struct error err = {0};
+  struct nvrtc_result r;
+  struct nvrtc *n;
+  assert_int_equal(open_fake(&n, &err), MKC_OK);
+  setenv("FAKE_NVRTC_FAIL", result, 1);
+  assert_int_equal(nvrtc_compile(n, &job, &r, &err), status);
+  unsetenv("FAKE_NVRTC_FAIL");
+  assert_contains(error_text(&err), part);
+  assert_null(r.code);
+  error_finish(&err);
+  nvrtc_close(n);
+}
+
+static void test_failures_of_a_compile(void **state) {
+  (void)state;
+  expect_failure("7", MKC_E_NO_NVRTC,
+                 "it found no libnvrtc-builtins.so.13.0, which belongs in the same directory");
+  expect_failure("7", MKC_E_NO_NVRTC, "install NVRTC again");
+  expect_failure("7", MKC_E_NO_NVRTC, "a line of NVRTC's log");
+  expect_failure("1", MKC_E_OUT_OF_MEMORY, "NVRTC 13.0 ran out of memory");
+  expect_failure("6", MKC_E_COMPILE, "a line of NVRTC's log");
+}
+
 /* ---- finding it ---- */
 
 static char *copy_of(const char *text) {
@@ -211,6 +263,8 @@ int main(void) {
       cmocka_unit_test(test_compile_error),
       cmocka_unit_test(test_warning_in_log),
       cmocka_unit_test(test_architectures),
+      cmocka_unit_test(test_too_old),
+      cmocka_unit_test(test_failures_of_a_compile),
       cmocka_unit_test_setup_teardown(test_path_that_is_not_there, save_path, restore_path),
       cmocka_unit_test_setup_teardown(test_path_that_is_no_library, save_path, restore_path),
       cmocka_unit_test_setup_teardown(test_path_to_directory_and_file, save_path, restore_path),
