@@ -5,12 +5,16 @@
 #define _GNU_SOURCE
 #include "support.h"
 
+#include <fcntl.h>
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "../runtime/backend.h"
+#include "../runtime/cache_entry.h"
 #include "../runtime/cpu/worker.h"
 
 /* out = 2 x, one thread an element; the arguments as source.h lays them out */
@@ -102,6 +106,35 @@ static void test_compiled_once(void **state) {
   assert_int_equal(compiler_calls(f), calls);
 }
 
+/* A good entry whose object this machine cannot load, as another with the same home may leave. */
+static void put_foreign_object(const struct fixture *f) {
+  struct cache_key key;
+  glob_t found;
+  char pattern[1024];
+  size_t len;
+  snprintf(pattern, sizeof pattern, "%s/v1/[0-9a-f][0-9a-f]/*", f->dir);
+  assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+  assert_int_equal(found.gl_pathc, 1);
+  char *entry = read_file(found.gl_pathv[0], &len);
+  memcpy(key.bytes, entry + 32, sizeof key.bytes); /* cache_entry.h */
+  const int fd = open(found.gl_pathv[0], O_WRONLY | O_TRUNC);
+  assert_int_equal(cache_entry_write(fd, &key, "no object", 9, ""), 0);
+  close(fd);
+  free(entry);
+  globfree(&found);
+}
+
+static void test_object_that_does_not_load(void **state) {
+  struct fixture *f = *state;
+  load_and_launch(f);
+  const size_t calls = compiler_calls(f);
+  put_foreign_object(f);
+  load_and_launch(f);
+  assert_int_equal(compiler_calls(f), 2 * calls);
+  load_and_launch(f); /* it was replaced */
+  assert_int_equal(compiler_calls(f), 2 * calls);
+}
+
 static void assert_refused(struct fixture *f, const struct op_source *source, mkc_check check,
                            mkc_status status, const char *message) {
   struct error err = {0};
@@ -136,6 +169,7 @@ static void test_wrong_environment(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_compiled_once, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_object_that_does_not_load, setup, teardown),
       cmocka_unit_test_setup_teardown(test_wrong_description, setup, teardown),
       cmocka_unit_test_setup_teardown(test_wrong_environment, setup, teardown),
   };

@@ -109,17 +109,38 @@ void scratch_path(const char *dir, const char *name, char ret[PROCESS_PATH_MAX])
   snprintf(ret, PROCESS_PATH_MAX, "%s/%s", dir, name);
 }
 
+/* Who may rename what is in `base`, and so put a folder of theirs in the place of ours: its owner,
+ * and those who may write to it unless it is sticky. NULL: nobody but this user and the system's
+ * owner, who in a user namespace need not be root. */
+static const char *distrust(const char *base, char *text, size_t size) {
+  struct stat st, root;
+  if (stat(base, &st) != 0) return strerror(errno);
+  const bool system = st.st_uid == 0 || (stat("/", &root) == 0 && st.st_uid == root.st_uid);
+  if (st.st_uid != geteuid() && !system) {
+    snprintf(text, size, "it belongs to user %ld, not to this one (%ld)", (long)st.st_uid,
+             (long)geteuid());
+    return text;
+  }
+  if (!(st.st_mode & (S_IWGRP | S_IWOTH)) || st.st_mode & S_ISVTX) return NULL;
+  snprintf(text, size, "others may rename what is in it (mode %04o, not sticky)",
+           (unsigned)(st.st_mode & 07777));
+  return text;
+}
+
 mkc_status scratch_create(char ret[PROCESS_PATH_MAX], struct error *err) {
   const char *base = secure_getenv("TMPDIR");
-  if (!base || !*base) base = "/tmp";
+  if (!base || *base != '/') base = "/tmp"; /* a relative one could read as an option */
+  char text[160];
+  const char *wrong = distrust(base, text, sizeof text);
   const int n = snprintf(ret, PROCESS_PATH_MAX, "%s/maskc-XXXXXX", base);
   /* Files get names of up to 64 bytes in it. */
-  if (n < PROCESS_PATH_MAX - 80 && mkdtemp(ret)) return MKC_OK; /* mode 0700 */
+  if (!wrong && n >= PROCESS_PATH_MAX - 80) wrong = "its name is too long";
+  if (!wrong && mkdtemp(ret)) return MKC_OK; /* mode 0700 */
   ret[0] = 0;
   return error_set(err, MKC_E_SYSTEM,
-                   "cannot make a folder for temporary files in %s: %s; set TMPDIR to one where "
-                   "files can be written and run",
-                   base, n < PROCESS_PATH_MAX - 80 ? strerror(errno) : "its name is too long");
+                   "cannot make a folder for temporary files in %s: %s; set TMPDIR to another, "
+                   "where files can be written and run",
+                   base, wrong ? wrong : strerror(errno));
 }
 
 void scratch_remove(const char *dir) {

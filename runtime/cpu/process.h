@@ -22,7 +22,8 @@ mkc_status process_run(const char *const *argv, const char *const *env, const ch
 /* A program's path: name itself if it has a slash and can be run, else from PATH. */
 bool program_find(const char *name, char ret[PROCESS_PATH_MAX]);
 
-/* A new folder in $TMPDIR or /tmp that only this user can enter. */
+/* A new folder in $TMPDIR (if that is an absolute path) or /tmp that only this user can enter.
+ * Refused where others could put a folder of theirs in its place: code is run from it. */
 mkc_status scratch_create(char ret[PROCESS_PATH_MAX], struct error *err);
 void scratch_remove(const char *dir); /* with the files in it; "" is fine */
 
