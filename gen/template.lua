@@ -79,7 +79,7 @@ local function used(vocabulary, body)
   return table.concat(out, "\n\n")
 end
 
-local function c_string(s) return (s:gsub('[%c"\\]', function(c) return ("\\%03o"):format(c:byte()) end)) end
+local function c_string(s) return (s:gsub('[%c"\\?]', function(c) return ("\\%03o"):format(c:byte()) end)) end
 
 function render(name, text, slots, vocabulary, embedded)
   local out = {}
