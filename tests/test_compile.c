@@ -150,18 +150,33 @@ static void test_errors_are_not_kept(void **state) {
   }
 }
 
-static void test_no_nvrtc(void **state) {
-  (void)state;
+/* As on a machine without NVRTC. */
+static char *run_without_nvrtc(const char *source) {
   char *saved = copy_of(getenv("MASKC_NVRTC_PATH"));
   setenv("MASKC_NVRTC_PATH", "/nonexistent", 1);
-  char *output = run(kernel);
+  char *output = run(source);
+  unsetenv("MASKC_NVRTC_PATH");
+  if (saved) setenv("MASKC_NVRTC_PATH", saved, 1);
+  free(saved);
+  return output;
+}
+
+static void test_no_nvrtc(void **state) {
+  (void)state;
+  char *output = run_without_nvrtc(kernel);
   assert_contains(output, "3002 no NVRTC: MASKC_NVRTC_PATH=/nonexistent");
   free(output);
-  if (saved)
-    setenv("MASKC_NVRTC_PATH", saved, 1);
-  else
-    unsetenv("MASKC_NVRTC_PATH");
-  free(saved);
+}
+
+/* NVRTC is needed to compile, not to use what has been compiled. */
+static void test_hit_when_nvrtc_is_gone(void **state) {
+  (void)state;
+  if (!have_nvrtc()) skip();
+  char *cold = run(kernel), *hit = run_without_nvrtc(kernel), *miss = run_without_nvrtc(other);
+  assert_contains(cold, " 0 ");
+  assert_string_equal(code_of(hit), code_of(cold));
+  assert_contains(miss, "3002 no NVRTC");
+  free(cold), free(hit), free(miss);
 }
 
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -173,6 +188,7 @@ int main(void) {
       T(test_fork_after_a_compile),
       T(test_errors_are_not_kept),
       T(test_no_nvrtc),
+      T(test_hit_when_nvrtc_is_gone),
   };
   unsetenv("MASKC_CACHE_DISABLE");
   return cmocka_run_group_tests(tests, NULL, NULL);
