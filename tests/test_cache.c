@@ -4,7 +4,9 @@
  */
 #include "cache_fixture.h"
 
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 
 enum { NOBODY = 65534 };
@@ -371,7 +373,7 @@ static void full_body(struct fixture *f) {
   put(f->cache, "one", "first");
   CHECK(has(f->cache, "one", "first"));
   CHECK(has(f->cache, "before", "fits"));
-  CHECK(f->warnings == 1);
+  CHECK(f->warnings == 1 && strstr(f->warning, "File too large"));
 }
 
 static void test_full(void **state) {
@@ -381,6 +383,39 @@ static void test_full(void **state) {
   reopen(f);
   assert_true(has(f->cache, "before", "fits"));
   assert_false(has(f->cache, "one", ""));
+}
+
+/* A disk of 64 KiB, in a mount namespace of this child's own. */
+static void small_disk_body(struct fixture *f) {
+  const size_t len = 1 << 20;
+  const struct cache_key key = key_of("large");
+  void *large = calloc(1, len), *back;
+  size_t back_len;
+  if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+    _exit(77);
+  if (mount("tmpfs", f->root, "tmpfs", 0, "size=64k,mode=700") != 0) _exit(77);
+  cache_put(f->cache, &key, large, len, "");
+  CHECK(f->warnings == 1 && strstr(f->warning, "No space left on device"));
+  CHECK(cache_get(f->cache, &key, &back, &back_len) && back_len == len); /* from memory */
+  CHECK(count_files(f->dir) == 0);
+  put(f->cache, "small", "fits");
+  CHECK(has(f->cache, "small", "fits") && count_files(f->dir) == 1);
+  CHECK(f->warnings == 1);
+}
+
+static void test_full_disk(void **state) {
+  struct fixture *f = *state;
+  const pid_t pid = fork();
+  assert_true(pid >= 0);
+  if (pid == 0) {
+    small_disk_body(f);
+    _exit(0);
+  }
+  int status;
+  assert_int_equal(waitpid(pid, &status, 0), pid);
+  assert_true(WIFEXITED(status));
+  if (WEXITSTATUS(status) == 77) skip(); /* no right to mount */
+  assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 /* ---- many at once ---- */
@@ -449,6 +484,7 @@ int main(void) {
       T(test_read_only),
       T(test_other_owner),
       T(test_full),
+      T(test_full_disk),
       T(test_concurrent_writers),
       T(test_sweep),
   };

@@ -99,6 +99,27 @@ static void test_environment_and_status(void **state) {
   free(output);
 }
 
+/* gcc looks for its assembler and linker in PATH, where a service may have none. */
+static void test_a_path_where_there_is_none(void **state) {
+  (void)state;
+  char *output = in_dir("output");
+  const char *const argv[] = {"/usr/bin/env", NULL};
+  struct error err = {0};
+  int status;
+  size_t len;
+  unsetenv("PATH");
+  assert_int_equal(process_run(argv, NULL, output, &status, &err), MKC_OK);
+  char *text = read_file(output, &len);
+  assert_contains(text, "PATH=/usr/local/bin:/usr/bin:/bin\n");
+  free(text);
+  setenv("PATH", "/elsewhere", 1);
+  assert_int_equal(process_run(argv, NULL, output, &status, &err), MKC_OK);
+  text = read_file(output, &len);
+  assert_contains(text, "PATH=/elsewhere\n");
+  free(text);
+  free(output);
+}
+
 /* A compiler in the current folder, or beside a spec, is nobody's to run. */
 static void test_relative_path_entries(void **state) {
   (void)state;
@@ -210,6 +231,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       T(test_no_shell),
       T(test_environment_and_status),
+      T(test_a_path_where_there_is_none),
       T(test_relative_path_entries),
       T(test_compiler_is_a_program),
       T(test_folder_is_private),

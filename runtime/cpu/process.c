@@ -21,6 +21,9 @@ extern char **environ;
 
 /* ---- programs ---- */
 
+/* Where PATH is not set. */
+#define USUAL_PATH "/usr/local/bin:/usr/bin:/bin"
+
 static bool names(const char *entry, const char *name) {
   const size_t n = strcspn(name, "=");
   return !strncmp(entry, name, n) && entry[n] == '=';
@@ -32,11 +35,12 @@ static bool listed(const char *entry, const char *const *list) {
   return false;
 }
 
-/* environ with the changes; the caller frees the list, not its strings. */
+/* environ with the changes, and a PATH in any case: a compiler looks there for its parts. The
+ * caller frees the list, not its strings. */
 static char **environment(const char *const *changes) {
   static const char *const none[] = {NULL};
   if (!changes) changes = none;
-  size_t n = 1, k = 0;
+  size_t n = 2, k = 0;
   for (char **e = environ; *e; e++) n++;
   for (const char *const *c = changes; *c; c++) n++;
   char **list = malloc(n * sizeof *list);
@@ -45,6 +49,7 @@ static char **environment(const char *const *changes) {
     if (!listed(*e, changes)) list[k++] = *e;
   for (const char *const *c = changes; *c; c++)
     if (strchr(*c, '=')) list[k++] = (char *)*c;
+  if (!getenv("PATH")) list[k++] = (char *)"PATH=" USUAL_PATH;
   list[k] = NULL;
   return list;
 }
@@ -93,7 +98,7 @@ bool program_find(const char *name, char ret[PROCESS_PATH_MAX]) {
     return strlen(name) < PROCESS_PATH_MAX && runnable(ret);
   }
   const char *path = secure_getenv("PATH");
-  for (const char *dir = path ? path : "/usr/local/bin:/usr/bin:/bin"; *dir;) {
+  for (const char *dir = path ? path : USUAL_PATH; *dir;) {
     const size_t n = strcspn(dir, ":");
     const int len = snprintf(ret, PROCESS_PATH_MAX, "%.*s/%s", (int)n, dir, name);
     /* An empty or relative entry means the current folder, which is nobody's to run from. */

@@ -11,7 +11,8 @@
 
 enum { PROCESS_PATH_MAX = 4096 };
 
-/* argv[0] is a path. env: NULL, or a NULL-ended list of "NAME=value" to set and "NAME" to unset.
+/* argv[0] is a path. env: NULL, or a NULL-ended list of "NAME=value" to set and "NAME" to unset;
+ * PATH is set where it is not.
  * output: NULL, or a file that takes stdout and stderr; standard input is then empty.
  * Waits; *ret_exit is the exit status, 128 + n when signal n ended it, or -1 when it is unknown
  * because this process ignores SIGCHLD.
