@@ -162,11 +162,36 @@ check_install() {
   LD_LIBRARY_PATH=${pc%/pkgconfig/maskc.pc} MASKC_CACHE_DIR=$PWD/build/test-cache "$at/example" cpu
 }
 
-# What a few seconds of fuzzing find, from the kept inputs on; what breaks it stays in build-fuzz/.
+# What a few seconds of fuzzing find, from the kept inputs on: check_fuzz NAME OPTION|FOLDER... What
+# breaks it stays in build-fuzz/.
 check_fuzz() {
+  name=$1
+  found=build-fuzz/found/$name
+  shift
+  mkdir -p "$found"
+  "build-fuzz/tests/fuzz/fuzz_$name" -max_total_time=5 -rss_limit_mb=3000 -timeout=20 \
+    -max_len=4096 -artifact_prefix="$found-" "$found" "$@"
+}
+
+check_scripts() { shellcheck -x examples/*.sh tests/*.sh .ci/run; }
+
+# shellcheck disable=SC2046 # a list of words
+setup_packages gcc libc6-dev meson ninja-build pkg-config liblua5.4-dev libcmocka-dev \
+  clang clang-format clang-tidy cppcheck shellcheck $(setup_nvrtc_packages)
+setup_nvrtc
+
+# build DIR OPTION...: one failure when it does not build.
+build() {
+  (setup_build "$@") && return
+  failed=$((failed + 1))
+  say "$1: FAILED to build"
+  return 1
+}
+
+fuzz() {
   export CC=clang
   build build-fuzz -Dfuzz=true -Dtests=false -Db_lundef=false && {
-    check "fuzzing specs" check_fuzz spec tests/specs tests/specs_bad
+    check "fuzzing specs" check_fuzz spec -dict=tests/fuzz/spec.dict tests/specs tests/specs_bad
     check "fuzzing .npy files" check_fuzz npy tests/fuzz/seeds/npy
     check "fuzzing cache entries" check_fuzz cache_entry tests/fuzz/seeds/cache_entry
   }
