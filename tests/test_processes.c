@@ -36,8 +36,8 @@ static struct op_source make_source(int factor) {
   s.threads = 64;
   s.blocks_a_head = 2;
   s.narrays = 2;
-  s.arrays[0] = (struct op_array){"x", "BTH", MKC_F32, 0, 0, 4};
-  s.arrays[1] = (struct op_array){"out", "BTH", MKC_F32, 1, 0, 4};
+  s.arrays[0] = (struct op_array){.name = "x", .axes = "BTH", .align = 4};
+  s.arrays[1] = (struct op_array){.name = "out", .axes = "BTH", .output = 1, .align = 4};
   return s;
 }
 
