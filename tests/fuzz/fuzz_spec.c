@@ -21,8 +21,9 @@ static void check_text(const char *text) {
     if ((*text < ' ' || *text > '~') && *text != '\n') abort();
 }
 
-static void emit(const uint8_t *data, size_t size) {
-  const struct gen_config config = {.arch = "sm_90a", .dtype = MKC_BF16, .dk = 64, .dv = 64};
+static void emit(const uint8_t *data, size_t size, mkc_pass pass) {
+  const struct gen_config config = {
+      .arch = "sm_90a", .pass = pass, .dtype = MKC_BF16, .dk = 64, .dv = 64};
   struct op_source source = {0};
   struct error err = {0};
   const mkc_status status = gen_op("fuzz.lua", (const char *)data, size, &config, &source, &err);
@@ -47,7 +48,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   const mkc_status status = spec_load("fuzz.lua", (const char *)data, size, &a, &v, &err);
   if (status == MKC_OK) {
     describe(v);
-    emit(data, size);
+    emit(data, size, MKC_FORWARD);
+    emit(data, size, MKC_STEP);
   } else if (status != MKC_E_SPEC) {
     abort();
   }
