@@ -36,8 +36,8 @@ static void explain_wrong_arch(const struct loaded *op, const struct op_source *
   error_finish(&ignored);
 }
 
-/* A driver loads what toolkits up to its own make. Opens NVRTC, which a cached cubin did not need:
- * this is on the way to an error. */
+/* What a newer toolkit made, of another major version above all, is no image to a driver. This
+ * opens NVRTC, which a cached cubin did not need, but only on the way to an error. */
 static void explain_old_driver(mkc_context *ctx, struct error *err) {
   const struct nvrtc *nvrtc;
   struct error ignored = {0};
