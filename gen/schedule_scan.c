@@ -12,14 +12,8 @@
 
 enum { MIN_CHANNELS = 16, MAX_CHANNELS = 256, MAX_REGISTERS = 255 };
 
-static const int chunks[] = {64, 32, 16, 128};
-enum { NCHUNKS = sizeof chunks / sizeof *chunks };
-
-static bool is_chunk(int n) {
-  for (int i = 0; i < NCHUNKS; i++)
-    if (chunks[i] == n) return true;
-  return false;
-}
+static const int all_chunks[] = {64, 32, 16, 128};
+enum { NCHUNKS = sizeof all_chunks / sizeof *all_chunks };
 
 static const char *lacks_in_channels(const char *name, int n, struct arena *a) {
   if (n >= MIN_CHANNELS && n <= MAX_CHANNELS && n % 4 == 0) return NULL;
@@ -27,13 +21,29 @@ static const char *lacks_in_channels(const char *name, int n, struct arena *a) {
                       MAX_CHANNELS);
 }
 
-static const char *lacks_in_config(const struct gen_config *c, struct arena *a) {
+/* "16, 32, 64 and 128", from the smallest */
+static const char *print_list(const int *list, int count, struct arena *a) {
+  const char *text = "";
+  for (int last = 0, n = 0; n < count; n++) {
+    int next = 0;
+    for (int i = 0; i < count; i++)
+      if (list[i] > last && (!next || list[i] < next)) next = list[i];
+    text = arena_printf(a, "%s%s%d", text, n == 0 ? "" : n == count - 1 ? " and " : ", ", next);
+    last = next;
+  }
+  return text;
+}
+
+const char *scan_lacks_in_config(const struct gen_config *c, const int *chunks, int nchunks,
+                                 struct arena *a) {
   const char *what = NULL;
+  bool known = c->chunk == 0;
   if (c->dtype != MKC_BF16 && c->dtype != MKC_F16) return "only bf16 and fp16";
   if (!what) what = lacks_in_channels("dk", c->dk, a);
   if (!what) what = lacks_in_channels("dv", c->dv, a);
-  if (what || !c->chunk || is_chunk(c->chunk)) return what;
-  return arena_printf(a, "chunk is %d; it takes 16, 32, 64 and 128", c->chunk);
+  for (int i = 0; i < nchunks; i++) known |= c->chunk == chunks[i];
+  if (what || known) return what;
+  return arena_printf(a, "chunk is %d; it takes %s", c->chunk, print_list(chunks, nchunks, a));
 }
 
 static const char *lacks_in_mask(const struct branch *b) {
@@ -52,8 +62,6 @@ static const char *lacks_in_mask(const struct branch *b) {
 static const char *lacks_in_transition(const struct branch *b) {
   if (b->delta == DELTA_RULE) return "slot transition: delta";
   if (b->delta == DELTA_FORM || b->delta == DELTA_LOWRANK) return "slot transition: outer";
-  if (b->value_decay) return "slot transition: a decay over dv";
-  if (b->decay == DECAY_CHANNEL) return "slot transition: a decay over dk";
   return NULL;
 }
 
@@ -66,19 +74,27 @@ static const char *split(const char *slot, const struct expr *e, enum axis axis,
   return what ? arena_printf(a, "slot %s: %s", slot, what) : NULL;
 }
 
-/* q and k are computed in place, from one input. */
-static const char *split_key(const char *slot, const struct expr *e, struct arena *a,
-                             struct role *ret) {
+const char *scan_split_key(const char *slot, const struct expr *e, const struct role *k,
+                           struct arena *a, struct role *ret) {
   struct leaf_list inputs = {.n = 0};
   const char *what = split(slot, e, AXIS_DK, a, ret);
-  leaf_list_add_inputs(&inputs, e, AXIS_DK);
-  if (!what && inputs.n > 1) return arena_printf(a, "slot %s: two inputs over channels", slot);
-  return what;
+  if (what || !ret->row) return what;
+  int others = 0;
+  leaf_list_add_inputs(&inputs, ret->row, AXIS_DK);
+  for (int i = 0; i < inputs.n; i++) {
+    if (k && inputs.at[i] == k->leaf) continue;
+    ret->leaf = inputs.at[i];
+    others++;
+  }
+  if (others > 1) what = "inputs over channels that are not k's";
+  if (!k && inputs.n > 1) what = "two inputs over channels";
+  if (ret->leaf->fp32) what = "an input that has another use";
+  return what ? arena_printf(a, "slot %s: %s", slot, what) : NULL;
 }
 
 const char *scan_roles_split(const struct branch *b, struct arena *a, struct scan_roles *ret) {
-  const char *what = split_key("q", b->q, a, &ret->q);
-  if (!what) what = split_key("k", b->k, a, &ret->k);
+  const char *what = scan_split_key("k", b->k, NULL, a, &ret->k);
+  if (!what) what = scan_split_key("q", b->q, &ret->k, a, &ret->q);
   if (!what) what = split("v", b->v, AXIS_DV, a, &ret->v);
   return what;
 }
@@ -127,8 +143,7 @@ static const char *lacks_in_output(const struct variant *v, const struct scan_ro
   return NULL;
 }
 
-static const char *lacks(const struct variant *v, const struct gen_config *config,
-                         struct arena *a) {
+const char *scan_lacks_in_slots(const struct variant *v, struct arena *a) {
   const struct branch *b = &v->branches[0];
   const char *what = NULL;
   struct scan_roles roles;
@@ -137,18 +152,25 @@ static const char *lacks(const struct variant *v, const struct gen_config *confi
   if (v->normaliser) return "slot normaliser";
   if (!b->linear) return "slot score: anything but qk";
   if (b->read_before) return "slot read: \"before\"";
+  if (b->value_decay) return "slot transition: a decay over dv";
+  if (b->decay == DECAY_CHANNEL) return "slot transition: a decay over dk";
   if (!what) what = lacks_in_mask(b);
-  if (!what) what = lacks_in_transition(b);
   if (!what) what = scan_roles_split(b, a, &roles);
   if (!what) what = lacks_in_expressions(b, a);
   if (!what) what = lacks_in_output(v, &roles, a);
-  if (!what) what = lacks_in_config(config, a);
   return what;
+}
+
+static const char *lacks(const struct variant *v, const struct gen_config *config,
+                         struct arena *a) {
+  const char *what = lacks_in_transition(&v->branches[0]);
+  if (!what) what = scan_lacks_in_slots(v, a);
+  return what ? what : scan_lacks_in_config(config, all_chunks, NCHUNKS, a);
 }
 
 /* ---- sizes: what the template's enum computes, too ---- */
 
-static int round_up(int n, int multiple) {
+int scan_round_up(int n, int multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
 
@@ -167,7 +189,7 @@ static int smem_bytes(const struct plan *p, const struct variant *v,
   const int chunk = p->config.chunk;
   struct leaf_list tiles;
   scan_tiles(v, roles, &tiles);
-  const int qk_tile = chunk * (round_up(p->config.dk, 16) + PAD);
+  const int qk_tile = chunk * (scan_round_up(p->config.dk, 16) + PAD);
   const int v_tile = chunk * (p->dv_tile + PAD);
   const int stage = 2 * qk_tile + (1 + tiles.n) * v_tile;
   const int tables = 2 * table_floats(&v->branches[0], roles, chunk);
@@ -177,7 +199,7 @@ static int smem_bytes(const struct plan *p, const struct variant *v,
 /* Registers a thread wants: the accumulators of the state and of a chunk's output, fragments,
  * addresses. Fitted to what ptxas takes. */
 static int registers_wanted(const struct gen_config *c) {
-  return round_up(c->dk, 16) / 2 + c->chunk / 2 + (c->chunk == 16 ? 86 : 98);
+  return scan_round_up(c->dk, 16) / 2 + c->chunk / 2 + (c->chunk == 16 ? 86 : 98);
 }
 
 /* Registers a thread has when so many warps share an SM. Each quarter of an SM has its own, given
@@ -187,9 +209,9 @@ static int registers_given(const struct target *t, int warps) {
   return a_lane < MAX_REGISTERS ? a_lane : MAX_REGISTERS;
 }
 
-static int resident_blocks(const struct plan *p) {
+static int resident_blocks(const struct plan *p, int wanted) {
   const int by_smem = p->target->smem_sm / (p->smem_bytes + 1024); /* 1 KiB each is the system's */
-  const int wanted = registers_wanted(&p->config), warps = p->threads / 32;
+  const int warps = p->threads / 32;
   int blocks = by_smem > 1 ? by_smem : 1;
   while (blocks > 1 && registers_given(p->target, blocks * warps) < wanted) blocks--;
   return blocks;
@@ -235,8 +257,7 @@ static void predict_rates(struct plan *p, double other_bytes) {
   p->rate_ns = larger(memory + l2, tensor + p_again);
 }
 
-/* What is read beside q, k and v for a token of one head. */
-static double other_bytes(const struct variant *v, const struct scan_roles *roles, int dv) {
+double scan_other_bytes(const struct variant *v, const struct scan_roles *roles, int dv) {
   struct leaf_list tiles;
   scan_tiles(v, roles, &tiles);
   double bytes = 2.0 * dv * tiles.n;
@@ -251,32 +272,27 @@ static bool reduces_over_dv(const struct variant *v, const struct scan_roles *ro
   return row_code_reduces(roles->v.row) || (scan_output_by_row(v) && row_code_reduces(v->output));
 }
 
-/* One candidate; with a reason where it cannot run. */
-static void fill_plan(struct plan *p, const struct variant *v, const struct scan_roles *roles,
-                      struct arena *a) {
-  const int wanted = registers_wanted(&p->config);
+void scan_fit(struct plan *p, const struct variant *v, const struct scan_roles *roles,
+              int registers, struct arena *a) {
   p->threads = p->dv_tile / 16 * 32;
+  const int given = registers_given(p->target, p->threads / 32);
   p->blocks_a_head = (p->config.dv + p->dv_tile - 1) / p->dv_tile;
-  p->smem_bytes = smem_bytes(p, v, roles);
-  p->registers = wanted;
-  p->blocks_an_sm = resident_blocks(p);
+  p->registers = registers;
+  p->blocks_an_sm = resident_blocks(p, registers);
   if (p->smem_bytes > p->target->smem_block)
     p->reason = arena_printf(a, "wants %d bytes of shared memory; a block has %d", p->smem_bytes,
                              p->target->smem_block);
-  else if (wanted > registers_given(p->target, p->threads / 32))
-    p->reason = arena_printf(a, "wants %d registers a thread; %d threads have %d", wanted,
-                             p->threads, registers_given(p->target, p->threads / 32));
+  else if (registers > given)
+    p->reason = arena_printf(a, "wants %d registers a thread; %d threads have %d", registers,
+                             p->threads, given);
   else if (p->blocks_a_head > 1 && reduces_over_dv(v, roles))
     p->reason = "the spec sums over dv, of which a block has a part";
-  predict_steps(p);
-  predict_rates(p, other_bytes(v, roles, p->config.dv));
 }
 
-/* Tiles of dv: all of it, half, a quarter, ... in multiples of 16. Returns how many. */
-static int dv_tiles(int dv, int ret[5]) {
+int scan_dv_tiles(int dv, int ret[5]) {
   int n = 0;
   for (int parts = 1; parts <= 16; parts *= 2) {
-    const int tile = round_up((dv + parts - 1) / parts, 16);
+    const int tile = scan_round_up((dv + parts - 1) / parts, 16);
     if (n == 0 || tile < ret[n - 1]) ret[n++] = tile;
   }
   return n;
@@ -287,17 +303,20 @@ static int candidates(const struct variant *v, const struct gen_config *config,
   struct scan_roles roles;
   int tiles[5], n = 0;
   scan_roles_split(&v->branches[0], a, &roles);
-  const int ntiles = dv_tiles(config->dv, tiles);
+  const int ntiles = scan_dv_tiles(config->dv, tiles);
   for (int c = 0; c < NCHUNKS; c++) {
-    if (config->chunk && config->chunk != chunks[c]) continue;
+    if (config->chunk && config->chunk != all_chunks[c]) continue;
     for (int t = 0; t < ntiles; t++)
       for (int stages = 2; stages <= 3; stages++) {
         struct plan *p = &ret[n++];
         *p = (struct plan){.schedule = &schedule_scan, .target = target, .config = *config};
-        p->config.chunk = chunks[c];
+        p->config.chunk = all_chunks[c];
         p->dv_tile = tiles[t];
         p->stages = stages;
-        fill_plan(p, v, &roles, a);
+        p->smem_bytes = smem_bytes(p, v, &roles);
+        scan_fit(p, v, &roles, registers_wanted(&p->config), a);
+        predict_steps(p);
+        predict_rates(p, scan_other_bytes(v, &roles, config->dv));
       }
   }
   return n;

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * schedule_scan.h - the two files of the scan schedule to each other.
+ * schedule_scan.h - the two files of the scan schedule to each other, and to the schedules that
+ * walk a head's tokens as the scan does (templates/walk.k.c) and add to it.
  */
 #ifndef MKC_SCHEDULE_SCAN_H
 #define MKC_SCHEDULE_SCAN_H
 
 #include "role.h"
+
+/* ---- schedule_scan.c: what is served ---- */
 
 /* The roles of a variant that the scan serves. */
 struct scan_roles {
@@ -12,6 +15,10 @@ struct scan_roles {
 };
 /* NULL, or what the scan lacks. */
 const char *scan_roles_split(const struct branch *b, struct arena *a, struct scan_roles *ret);
+/* A vector over dk that is computed in place, before k is: it may read one input and that of k. k
+ * is NULL for k itself. NULL, or what the scan lacks in the slot. */
+const char *scan_split_key(const char *slot, const struct expr *e, const struct role *k,
+                           struct arena *a, struct role *ret);
 
 /* The inputs over dv that have a tile of their own beside V: those that output reads and, where v
  * is an expression over channels, those of v but the first, which is computed in place. */
@@ -20,6 +27,49 @@ void scan_tiles(const struct variant *v, const struct scan_roles *roles, struct 
 /* Whether output is computed row by row, not channel by channel in registers. */
 bool scan_output_by_row(const struct variant *v);
 
-void schedule_scan_slots(struct emission *e); /* schedule_scan_slots.c */
+/* NULL, or what is lacking in the slots of the spec, but for low-rank terms of the transition. */
+const char *scan_lacks_in_slots(const struct variant *v, struct arena *a);
+const char *scan_lacks_in_config(const struct gen_config *c, const int *chunks, int nchunks,
+                                 struct arena *a);
+
+/* ---- schedule_scan.c: sizes ---- */
+
+int scan_round_up(int n, int multiple);
+/* Tiles of dv: all of it, half, a quarter, ... in multiples of 16. Returns how many. */
+int scan_dv_tiles(int dv, int ret[5]);
+/* Bytes that are read beside q, k and v for a token of one head. */
+double scan_other_bytes(const struct variant *v, const struct scan_roles *roles, int dv);
+/* Fills threads and blocks of a plan that has its sizes, smem_bytes among them; with a reason where
+ * it cannot run. registers: what a thread wants. */
+void scan_fit(struct plan *p, const struct variant *v, const struct scan_roles *roles,
+              int registers, struct arena *a);
+
+/* ---- schedule_scan_slots.c ---- */
+
+/* What all the code of a kernel reads. */
+struct scan_reads {
+  struct leaf_list leaves;
+  bool head, heads;
+};
+
+/* A product of scalars, or a row program; `key = false` where there is none. */
+void scan_emit_product(struct emission *e, const char *key, const struct expr_term *terms, int n,
+                       struct scan_reads *reads);
+void scan_emit_row(struct emission *e, const char *key, const struct expr *row,
+                   struct scan_reads *reads);
+/* What the row program of a role calls its input, and the array that it comes from:
+ * q_field = "in_C", q_array = "q". */
+void scan_emit_role(struct emission *e, const char *slot, const struct role *role,
+                    const char *array);
+void scan_emit_channels(struct emission *e, const char *field, const char *name, enum axis axis);
+
+/* All of the scan: the expressions; then q, k and v (q and k may be made of one input); then, from
+ * what all the code reads, the other arrays. */
+void scan_emit_code(struct emission *e, const struct scan_roles *roles, struct scan_reads *reads);
+void scan_emit_roles(struct emission *e, const struct scan_roles *roles);
+void scan_emit_arrays(struct emission *e, const struct scan_roles *roles,
+                      const struct scan_reads *reads);
+
+void schedule_scan_slots(struct emission *e);
 
 #endif

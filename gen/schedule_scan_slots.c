@@ -21,6 +21,13 @@ static int align_of_axis(const struct gen_config *c, enum axis axis) {
 
 /* ---- expressions ---- */
 
+static void add_reads(void *data, const struct expr_code *code) {
+  struct scan_reads *reads = data;
+  for (int i = 0; i < code->leaves.n; i++) leaf_list_add(&reads->leaves, code->leaves.at[i]);
+  reads->head |= code->uses_head;
+  reads->heads |= code->uses_heads;
+}
+
 /* The logarithms whose sum is the log decay of a token; returns how many. */
 static int collect_logs(const struct branch *b, struct expr_term *ret) {
   int n = 0;
@@ -47,47 +54,54 @@ static void print_decay(struct buf *out, const struct branch *b) {
   }
 }
 
-/* One expression of the kernel, or `key = false` where there is none. */
 static void emit_terms(struct emission *e, const char *key, const struct expr_term *terms, int n,
-                       enum expr_join join, const char *text, struct expr_code *ret) {
-  *ret = (struct expr_code){0};
+                       enum expr_join join, const char *text, struct scan_reads *reads) {
   if (n == 0) {
     buf_printf(&e->slots, "%s = false,\n", key);
     return;
   }
-  expr_code(terms, n, join, &e->plan->config, e->arena, ret);
-  emit_code(&e->slots, key, ret, text);
+  struct expr_code code;
+  expr_code(terms, n, join, &e->plan->config, e->arena, &code);
+  emit_code(&e->slots, key, &code, text);
+  add_reads(reads, &code);
+  expr_code_finish(&code);
 }
 
-static void emit_decay(struct emission *e, const struct branch *b, struct expr_code *ret) {
+void scan_emit_product(struct emission *e, const char *key, const struct expr_term *terms, int n,
+                       struct scan_reads *reads) {
+  emit_terms(e, key, terms, n, JOIN_PRODUCT, "", reads);
+}
+
+static void emit_decay(struct emission *e, const struct branch *b, struct scan_reads *reads) {
   const int most = b->nfactors + b->nweights;
   struct expr_term *logs = arena_array(e->arena, struct expr_term, most);
   struct buf text = {0};
   print_decay(&text, b);
-  emit_terms(e, "decay", logs, collect_logs(b, logs), JOIN_SUM, buf_text(&text), ret);
+  emit_terms(e, "decay", logs, collect_logs(b, logs), JOIN_SUM, buf_text(&text), reads);
   buf_finish(&text);
 }
 
 /* What k and v are multiplied by, as one weight of the write k v'. */
 static void emit_write(struct emission *e, const struct role *k, const struct role *v,
-                       struct expr_code *ret) {
+                       struct scan_reads *reads) {
   struct expr_term terms[2 * ROLE_MAX_TERMS];
   int n = 0;
   for (int i = 0; i < k->nterms; i++) terms[n++] = k->terms[i];
   for (int i = 0; i < v->nterms; i++) terms[n++] = v->terms[i];
-  emit_terms(e, "write", terms, n, JOIN_PRODUCT, "", ret);
+  scan_emit_product(e, "write", terms, n, reads);
 }
 
-/* An expression computed row by row, or `key = false` where e is NULL. */
-static void emit_row_of(struct emission *e, const char *key, const struct expr *row,
-                        struct row_code *ret) {
-  *ret = (struct row_code){.names.n = 0};
+void scan_emit_row(struct emission *e, const char *key, const struct expr *row,
+                   struct scan_reads *reads) {
+  struct row_code code;
   if (!row) {
     buf_printf(&e->slots, "%s = false,\n", key);
     return;
   }
-  row_code(row, &e->plan->config, e->arena, ret);
-  emit_row(&e->slots, key, ret);
+  row_code(row, &e->plan->config, e->arena, &code);
+  emit_row(&e->slots, key, &code);
+  row_code_each(&code, add_reads, reads);
+  row_code_finish(&code);
 }
 
 /* The inputs over dv that have a tile of their own; one that v is made of comes from v's array. */
@@ -102,10 +116,10 @@ static void emit_tiles(struct emission *e, const struct leaf_list *tiles,
   buf_puts(&e->slots, "},\n");
 }
 
-static void emit_scale(struct emission *e, const struct expr *scale, struct expr_code *ret) {
+static void emit_scale(struct emission *e, const struct expr *scale, struct scan_reads *reads) {
   const struct expr_term term = {scale, false};
   const bool one = scale->op == OP_CONST && scale->value == 1;
-  emit_terms(e, "scale", &term, one ? 0 : 1, JOIN_SUM, "", ret);
+  emit_terms(e, "scale", &term, one ? 0 : 1, JOIN_SUM, "", reads);
 }
 
 /* What the kernel reads once a head: symbols, then params. */
@@ -132,30 +146,26 @@ static void emit_channel_params(struct emission *e, const struct leaf_list *leav
 
 /* ---- arrays ---- */
 
-static void emit_channels_of(struct emission *e, const char *field, const char *name,
-                             enum axis axis) {
+void scan_emit_channels(struct emission *e, const char *field, const char *name, enum axis axis) {
   const struct gen_config *c = &e->plan->config;
   const char *axes = axis == AXIS_DK ? "BTHk" : "BTHv";
   emit_array(e, field, emit_array_of(name, axes, c->dtype, align_of_axis(c, axis)));
 }
 
-/* What the row program of a role calls its input, and the array that it comes from:
- * q_field = "in_C", q_array = "q". */
-static void emit_role(struct emission *e, const char *slot, const struct role *role,
-                      const char *array) {
+void scan_emit_role(struct emission *e, const char *slot, const struct role *role,
+                    const char *array) {
   buf_printf(&e->slots, "%s_field = \"in_%s\", %s_array = \"%s\",\n", slot, role->leaf->name, slot,
              array);
 }
 
-/* q and k may be made of one input. */
-static void emit_roles(struct emission *e, const struct scan_roles *roles) {
+void scan_emit_roles(struct emission *e, const struct scan_roles *roles) {
   const bool shared = roles->q.leaf == roles->k.leaf;
-  emit_role(e, "q", &roles->q, "q");
-  emit_role(e, "k", &roles->k, shared ? "q" : "k");
-  emit_role(e, "v", &roles->v, "v");
-  emit_channels_of(e, "q", roles->q.leaf->name, AXIS_DK);
-  if (!shared) emit_channels_of(e, "k", roles->k.leaf->name, AXIS_DK);
-  emit_channels_of(e, "v", roles->v.leaf->name, AXIS_DV);
+  scan_emit_role(e, "q", &roles->q, "q");
+  scan_emit_role(e, "k", &roles->k, shared ? "q" : "k");
+  scan_emit_role(e, "v", &roles->v, "v");
+  scan_emit_channels(e, "q", roles->q.leaf->name, AXIS_DK);
+  if (!shared) scan_emit_channels(e, "k", roles->k.leaf->name, AXIS_DK);
+  scan_emit_channels(e, "v", roles->v.leaf->name, AXIS_DV);
 }
 
 static void emit_leaf(struct emission *e, const struct leaf *leaf) {
@@ -186,7 +196,7 @@ static void emit_leaves(struct emission *e, const struct leaf_list *leaves,
   for (int i = 0; i < tiles->n; i++) {
     if (tiles->at[i] == value) continue;
     snprintf(field, sizeof field, "in_%s", tiles->at[i]->name);
-    emit_channels_of(e, field, tiles->at[i]->name, AXIS_DV);
+    scan_emit_channels(e, field, tiles->at[i]->name, AXIS_DV);
   }
 }
 
@@ -201,44 +211,6 @@ static void emit_states_and_output(struct emission *e) {
   emit_array(e, "cu_seqlens", cu_seqlens);
 }
 
-/* What all the code of a kernel reads. */
-struct reads {
-  struct leaf_list leaves;
-  bool head, heads;
-};
-
-static void add_reads(void *data, const struct expr_code *code) {
-  struct reads *reads = data;
-  for (int i = 0; i < code->leaves.n; i++) leaf_list_add(&reads->leaves, code->leaves.at[i]);
-  reads->head |= code->uses_head;
-  reads->heads |= code->uses_heads;
-}
-
-/* decay, write, read: of a token; scale: of a head; output: of a channel, in registers. */
-enum { CODE_DECAY, CODE_WRITE, CODE_READ, CODE_SCALE, CODE_OUTPUT, CODES };
-/* of a token's channels, in shared memory */
-enum { ROW_Q, ROW_K, ROW_V, ROW_O, ROWS };
-
-static void emit_expressions(struct emission *e, const struct scan_roles *roles,
-                             struct reads *ret) {
-  const struct branch *b = &e->v->branches[0];
-  const bool by_row = scan_output_by_row(e->v);
-  const struct expr_term output = {e->v->output, false};
-  struct expr_code codes[CODES];
-  struct row_code rows[ROWS];
-  emit_decay(e, b, &codes[CODE_DECAY]);
-  emit_write(e, &roles->k, &roles->v, &codes[CODE_WRITE]);
-  emit_terms(e, "read", roles->q.terms, roles->q.nterms, JOIN_PRODUCT, "", &codes[CODE_READ]);
-  emit_scale(e, b->scale, &codes[CODE_SCALE]);
-  emit_terms(e, "output", &output, output.e && !by_row ? 1 : 0, JOIN_SUM, "", &codes[CODE_OUTPUT]);
-  emit_row_of(e, "row_q", roles->q.row, &rows[ROW_Q]);
-  emit_row_of(e, "row_k", roles->k.row, &rows[ROW_K]);
-  emit_row_of(e, "row_v", roles->v.row, &rows[ROW_V]);
-  emit_row_of(e, "row_o", by_row ? output.e : NULL, &rows[ROW_O]);
-  for (int i = 0; i < CODES; i++) add_reads(ret, &codes[i]), expr_code_finish(&codes[i]);
-  for (int i = 0; i < ROWS; i++) row_code_each(&rows[i], add_reads, ret), row_code_finish(&rows[i]);
-}
-
 static void emit_tile_sizes(struct emission *e) {
   const struct plan *p = e->plan;
   buf_printf(&e->slots, "dk_pad = %d, dv_tile = %d, splits = %d, stages = %d,\n",
@@ -247,19 +219,39 @@ static void emit_tile_sizes(struct emission *e) {
              align_of_axis(&p->config, AXIS_DV));
 }
 
+void scan_emit_code(struct emission *e, const struct scan_roles *roles, struct scan_reads *reads) {
+  const struct branch *b = &e->v->branches[0];
+  const bool by_row = scan_output_by_row(e->v);
+  const struct expr_term output = {e->v->output, false};
+  emit_tile_sizes(e);
+  emit_decay(e, b, reads);
+  emit_write(e, &roles->k, &roles->v, reads);
+  scan_emit_product(e, "read", roles->q.terms, roles->q.nterms, reads);
+  emit_scale(e, b->scale, reads);
+  emit_terms(e, "output", &output, output.e && !by_row ? 1 : 0, JOIN_SUM, "", reads);
+  scan_emit_row(e, "row_q", roles->q.row, reads);
+  scan_emit_row(e, "row_k", roles->k.row, reads);
+  scan_emit_row(e, "row_v", roles->v.row, reads);
+  scan_emit_row(e, "row_o", by_row ? output.e : NULL, reads);
+}
+
+void scan_emit_arrays(struct emission *e, const struct scan_roles *roles,
+                      const struct scan_reads *reads) {
+  struct leaf_list tiles;
+  scan_tiles(e->v, roles, &tiles);
+  emit_tiles(e, &tiles, roles->v.leaf);
+  emit_inputs(&e->slots, "inputs", &reads->leaves);
+  emit_per_head(e, &reads->leaves, reads->head, reads->heads);
+  emit_channel_params(e, &reads->leaves);
+  emit_leaves(e, &reads->leaves, &tiles, roles->v.leaf);
+  emit_states_and_output(e);
+}
+
 void schedule_scan_slots(struct emission *e) {
   struct scan_roles roles;
-  struct leaf_list tiles;
-  struct reads reads = {.head = false};
+  struct scan_reads reads = {.head = false};
   scan_roles_split(&e->v->branches[0], e->arena, &roles);
-  scan_tiles(e->v, &roles, &tiles);
-  emit_tile_sizes(e);
-  emit_expressions(e, &roles, &reads);
-  emit_tiles(e, &tiles, roles.v.leaf);
-  emit_inputs(&e->slots, "inputs", &reads.leaves);
-  emit_per_head(e, &reads.leaves, reads.head, reads.heads);
-  emit_channel_params(e, &reads.leaves);
-  emit_roles(e, &roles);
-  emit_leaves(e, &reads.leaves, &tiles, roles.v.leaf);
-  emit_states_and_output(e);
+  scan_emit_code(e, &roles, &reads);
+  scan_emit_roles(e, &roles);
+  scan_emit_arrays(e, &roles, &reads);
 }

@@ -1,13 +1,15 @@
 //% -- SPDX-License-Identifier: MIT
 //% -- tokens.k.c - what a kernel is given (args.k.c), and what the spec's scalars make of each token.
 //% --
-//% -- In: chunk, arrays, inputs, per_head, channel_params, decay, write, read (gen/emit.h); from the template the
-//% -- constants CHUNK and LANE_TOKENS, the tokens of a chunk that a lane of one warp looks after.
+//% -- In: chunk, arrays, inputs, per_head, channel_params, decay, write, read (gen/emit.h); for a delta
+//% -- rule erase and erase_before (delta.k.c; other templates set them, and delta, to false); from the
+//% -- template the constants CHUNK and LANE_TOKENS, the tokens of a chunk that a lane of one warp looks
+//% -- after.
 //% -- Out: functions of Lua that print
 //% --
 //% --   print_table_enum()        constants: the rows of the token table, TABLE its floats
 //% --   print_tokens()            op_args, head_values, gate_values, load_gate, log2_decay,
-//% --                             write_weight, read_weight, token_table
+//% --                             write_weight, read_weight, erase_weight, token_table
 //% --   print_gate_pointers(), print_channel_params(plus_dv0)   declarations in the
 //% --                             kernel; plus_dv0: " + dv0" where a block begins elsewhere in dv
 //% --   print_load_gates(indent, first)   the gates of a lane's tokens from `first` on
@@ -22,7 +24,8 @@
 //% -- With b_i the sum of the log2 decay from the chunk's start through token i, the token table of a
 //% -- chunk holds b_i, 2^b_i and 2^(b_last - b_i), the weights of the roles, and 2^b_last.
 //% include("templates/args.k.c")
-//% token = decay and true or write and true or read -- something varies from token to token
+//% token = (decay or write or read or erase) and true -- something varies from token to token
+//% local to_end_writes = write and not delta -- 2^(b_last - b_i) has the write weight in it
 //% constant = decay and not decay.inputs[1]
 //% local function parameters(code)
 //%   local text = join(code.per_head and "const head_values per_head",
@@ -33,7 +36,7 @@
 //%   return join(code.per_head and "per_head", code.inputs[1] and gate)
 //% end
 //% local table_per_head = write and write.per_head or read and read.per_head or
-//%                        decay and not constant and decay.per_head
+//%                        erase and erase.per_head or decay and not constant and decay.per_head
 //% local table_parameters = join("float *table", table_per_head and "const head_values per_head",
 //%   inputs[1] and "const gate_values *gate", constant and "float log2_factor", "i64 t", "i64 T")
 //% table_arguments = join(table_per_head and "per_head", inputs[1] and "gate",
@@ -50,10 +53,19 @@
 //% if decay then
   SUM = $(row()), /* b_i */
   FROM_START = $(row()), /* 2^b_i */
-  TO_END = $(row()), /* 2^(b_last - b_i)$(write and ", times the write weight" or "") */
+  TO_END = $(row()), /* 2^(b_last - b_i)$(to_end_writes and ", times the write weight" or "") */
+//% if erase_before then
+  BEFORE = $(row()), /* b_(i-1) */
+//% end
+//% if delta then
+  OLD = $(row()), /* the weight of e_i' S, S the state at the chunk's start */
+//% end
 //% end
 //% if write then
-  WRITE = $(row()), /* the weight of k_i v_i' */
+  WRITE = $(row()), /* the weight of $(delta and "v_i" or "k_i v_i'") */
+//% end
+//% if erase then
+  ERASE = $(row()), /* the weight of e_i */
 //% end
 //% if read then
   READ = $(row()), /* the weight of q_i */
@@ -85,10 +97,12 @@ TILE_FN float log2_decay($(parameters(decay))) {
   return x < LOG2_ZERO ? LOG2_ZERO : x;
 }
 //% end
-//% for _, f in ipairs { { write, "write_weight", "k and v" }, { read, "read_weight", "q" } } do
+//% for _, f in ipairs { { write, "write_weight", "what the spec multiplies k and v of a token by" },
+//%                      { erase, "erase_weight", "what the spec multiplies e and k of a token by" },
+//%                      { read, "read_weight", "what the spec multiplies q of a token by" } } do
 //% if f[1] then
 
-/* what the spec multiplies $(f[3]) of a token by */
+/* $(f[3]) */
 TILE_FN float $(f[2])($(parameters(f[1]))) {
 //% for _, s in ipairs(f[1].steps) do
 //% at(spec, s.line)
@@ -105,21 +119,38 @@ TILE_FN float $(f[2])($(parameters(f[1]))) {
  * chunk (of 16 tokens) fills the end of each row, which nobody reads. */
 TILE_FN void token_table($(table_parameters)) {
   const int first = LANE_TOKENS * tile_lane();
-//% if write then
+//% if to_end_writes then
   float weight[LANE_TOKENS];
 //% end
 //% if decay then
   float b[LANE_TOKENS], sum = 0.0f;
 //% end
+//% if erase_before then
+  float b_before[LANE_TOKENS];
+//% end
+//% if erase and decay then
+  float erased[LANE_TOKENS];
+//% end
   TILE_UNROLL
   for (int e = 0; e < LANE_TOKENS; e++) {
     const int inside = t + e < T;
-//% if write then
+//% if to_end_writes then
     weight[e] = inside ? write_weight($(call_code(write, "gate[e]"))) : 0.0f;
     table[WRITE + first + e] = weight[e];
+//% elseif write then
+    table[WRITE + first + e] = inside ? write_weight($(call_code(write, "gate[e]"))) : 0.0f;
+//% end
+//% if erase and decay then
+    erased[e] = inside ? erase_weight($(call_code(erase, "gate[e]"))) : 0.0f;
+    table[ERASE + first + e] = erased[e];
+//% elseif erase then
+    table[ERASE + first + e] = inside ? erase_weight($(call_code(erase, "gate[e]"))) : 0.0f;
 //% end
 //% if read then
     table[READ + first + e] = inside ? read_weight($(call_code(read, "gate[e]"))) : 0.0f;
+//% end
+//% if erase_before then
+    b_before[e] = sum;
 //% end
 //% if decay then
     sum += inside ? $(constant and "log2_factor" or "log2_decay(" .. call_code(decay, "gate[e]") .. ")") : 0.0f;
@@ -135,12 +166,23 @@ TILE_FN void token_table($(table_parameters)) {
   const float below = warp_shuffle_up_f32(sum, 1), before = tile_lane() > 0 ? below : 0.0f;
   TILE_UNROLL
   for (int e = 0; e < LANE_TOKENS; e++) b[e] += before;
+//% if erase_before then
+  TILE_UNROLL
+  for (int e = 0; e < LANE_TOKENS; e++) b_before[e] += before;
+//% end
   const float last = warp_shuffle_idx_f32(b[LANE_TOKENS - 1], CHUNK / LANE_TOKENS - 1);
   TILE_UNROLL
   for (int e = 0; e < LANE_TOKENS; e++) {
     table[SUM + first + e] = b[e];
     table[FROM_START + first + e] = tile_exp2(b[e]);
-    table[TO_END + first + e] = tile_exp2(last - b[e])$(write and " * weight[e]" or "");
+    table[TO_END + first + e] = tile_exp2(last - b[e])$(to_end_writes and " * weight[e]" or "");
+//% local times_erased = erase and " * erased[e]" or ""
+//% if erase_before then
+    table[BEFORE + first + e] = b_before[e];
+    table[OLD + first + e] = tile_exp2(b_before[e])$(times_erased);
+//% elseif delta then
+    table[OLD + first + e] = tile_exp2(b[e])$(times_erased);
+//% end
   }
   if (tile_lane() == 0) table[WHOLE] = tile_exp2(last);
 //% end

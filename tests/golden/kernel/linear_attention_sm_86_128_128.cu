@@ -286,7 +286,6 @@ TILE_KERNEL(linear_attention_forward, op_args, THREADS, 1) {
       o_at += CHUNK * a.o.token;
     }
 
-
     /* P: each warp takes 16 rows and blocks of 32 columns that reach the diagonal */
     for (int unit = warp; unit < ROW_BLOCKS * ((ROW_BLOCKS + 1) / 2); unit += WARPS) {
       const int row_block = unit % ROW_BLOCKS, col_block = 2 * (unit / ROW_BLOCKS); /* of 16 */

@@ -398,7 +398,6 @@ TILE_KERNEL(simple_gla_forward, op_args, THREADS, 1) {
       token_table(sTable + ((n + 1) & 1) * TABLE, gate, t, T);
     }
 
-
     /* P: each warp takes 16 rows and blocks of 32 columns that reach the diagonal */
     for (int unit = warp; unit < ROW_BLOCKS * ((ROW_BLOCKS + 1) / 2); unit += WARPS) {
       const int row_block = unit % ROW_BLOCKS, col_block = 2 * (unit / ROW_BLOCKS); /* of 16 */

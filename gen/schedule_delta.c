@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT
+ * schedule_delta.c - the portable delta rule: when it applies, its candidates and what they cost.
+ *
+ * The kernel is templates/delta.k.c: one pass, one block a head (or a part of its value channels),
+ * mma.sync, cp.async, the state in registers. It serves the delta rule and its form with an erase
+ * vector of its own, with at most a scalar decay.
+ */
+#include "schedule_delta.h"
+
+#include "expr.h"
+
+/* A chunk of 128 has no room for its tiles; and L and P grow with its square. */
+static const int all_chunks[] = {64, 32, 16};
+enum { NCHUNKS = sizeof all_chunks / sizeof *all_chunks, STAGES = 2 };
+
+static const char *lacks_in_erase(const struct delta_form *f, struct arena *a) {
+  for (int i = 0; i < f->nterms; i++) {
+    const char *bad = expr_not_emitted(f->terms[i].e, AXIS_NONE);
+    if (bad) return arena_printf(a, "slot transition: %s", bad);
+  }
+  return NULL;
+}
+
+static const char *lacks_in_transition(const struct branch *b, struct arena *a) {
+  struct delta_form form;
+  if (b->delta == DELTA_PLAIN) return "what has no delta or outer is the scan's";
+  if (b->delta == DELTA_LOWRANK) return "slot transition: outer(b, a) with b not along k";
+  const char *what = delta_form_of(b, a, &form);
+  return what ? what : lacks_in_erase(&form, a);
+}
+
+static const char *lacks(const struct variant *v, const struct gen_config *config,
+                         struct arena *a) {
+  const char *what = scan_lacks_in_slots(v, a);
+  if (!what) what = lacks_in_transition(&v->branches[0], a);
+  return what ? what : scan_lacks_in_config(config, all_chunks, NCHUNKS, a);
+}
+
+/* ---- sizes: what the template's enum computes, too ---- */
+
+/* Floats of a chunk's token table. Mirrors TABLE of templates/tokens.k.c. */
+static int table_floats(const struct branch *b, const struct delta_form *f, int chunk) {
+  const int row = chunk < 32 ? 32 : chunk;
+  const struct scan_roles *r = &f->roles;
+  const int weights = (r->k.nterms + r->v.nterms > 0) + (f->nterms > 0) + (r->q.nterms > 0);
+  return weights * row + (b->decay != DECAY_NONE ? (4 + f->before) * row + 16 : 0);
+}
+
+/* Mirrors SMEM_BYTES of the template; the CPU device refuses a launch with less. */
+static int smem_bytes(const struct plan *p, const struct variant *v, const struct delta_form *f) {
+  enum { PAD = 8, DIAGONAL_ROW = 24 }; /* elements and floats a row */
+  const int chunk = p->config.chunk, keys = *delta_vector_tile(f) == 'e' ? 3 : 2;
+  struct leaf_list tiles;
+  scan_tiles(v, &f->roles, &tiles);
+  const int qk_tile = chunk * (scan_round_up(p->config.dk, 16) + PAD);
+  const int v_tile = chunk * (p->dv_tile + PAD), p_tile = chunk * (chunk + PAD);
+  const int stage = keys * qk_tile + (1 + tiles.n) * v_tile;
+  const int floats = chunk * DIAGONAL_ROW + 2 * table_floats(&v->branches[0], f, chunk);
+  return 2 * (p->stages * stage + 3 * p_tile + v_tile) + 4 * floats;
+}
+
+/* Registers a thread wants: the accumulators of the state, of a chunk's output and of X',
+ * fragments, addresses. Fitted to what ptxas takes. */
+static int registers_wanted(const struct gen_config *c) {
+  return scan_round_up(c->dk, 16) / 2 + c->chunk + 100;
+}
+
+static double larger(double x, double y) {
+  return x > y ? x : y;
+}
+
+/* Microseconds that an SM takes to move each of its blocks one chunk on: the solution, block of 16
+ * by block of 16, which no other warp hides, and a part for each warp that shares the SM. An
+ * estimate from the number of instructions; not measured yet. */
+static double chunk_us(const struct plan *p) {
+  const double warps = p->blocks_an_sm * p->threads / 32, size = p->config.chunk / 64.0;
+  return 1.0 + size * (1.0 + warps * (0.15 + 0.003 * p->config.dk));
+}
+
+/* Bytes, FLOPs, and a time from three bounds: memory, tensor cores, the latency of a chunk. */
+static void predict(struct plan *p, double other_bytes) {
+  const double dk = p->config.dk, dv = p->config.dv, again = p->blocks_a_head - 1;
+  const double chunk = p->config.chunk;
+  const struct target *t = p->target;
+  p->bytes = 2 * (2 * dk + 2 * dv) + other_bytes;
+  p->flops = 6 * dk * dv + 4 * chunk * (dk + dv);
+  const double memory = p->bytes / t->copy_gbs, tensor = p->flops / t->mma_tflops / 1e3;
+  p->floor_ns = larger(memory, tensor);
+  /* each further part of a head reads q and k again, from L2, and computes L and P again */
+  const double l2 = 4 * dk * again / (2 * t->copy_gbs);
+  const double tensor_again = 4 * chunk * dk * again / t->mma_tflops / 1e3;
+  const double latency =
+      1e3 * chunk_us(p) * p->blocks_a_head / (chunk * (double)t->sms * p->blocks_an_sm);
+  p->predicted_ns = larger(latency, larger(memory + l2, tensor + tensor_again));
+}
+
+static int candidates(const struct variant *v, const struct gen_config *config,
+                      const struct target *target, struct plan *ret, struct arena *a) {
+  struct delta_form form;
+  int tiles[5], n = 0;
+  delta_form_of(&v->branches[0], a, &form);
+  const int ntiles = scan_dv_tiles(config->dv, tiles);
+  const double vector = *delta_vector_tile(&form) == 'e' ? 2.0 * config->dk : 0;
+  for (int c = 0; c < NCHUNKS; c++) {
+    if (config->chunk && config->chunk != all_chunks[c]) continue;
+    for (int t = 0; t < ntiles; t++) {
+      struct plan *p = &ret[n++];
+      *p = (struct plan){.schedule = &schedule_delta, .target = target, .config = *config};
+      p->config.chunk = all_chunks[c];
+      p->dv_tile = tiles[t];
+      p->stages = STAGES;
+      p->smem_bytes = smem_bytes(p, v, &form);
+      scan_fit(p, v, &form.roles, registers_wanted(&p->config), a);
+      if (!p->reason) predict(p, scan_other_bytes(v, &form.roles, config->dv) + vector);
+    }
+  }
+  return n;
+}
+
+const struct schedule schedule_delta = {
+    .name = "delta",
+    .template_name = "templates/delta.k.c",
+    .pass = MKC_FORWARD,
+    .about =
+        "the delta rule in one pass, mma.sync and cp.async, state in registers (sm_80 and newer)",
+    .lacks = lacks,
+    .candidates = candidates,
+    .slots = schedule_delta_slots,
+};

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ * schedule_delta.h - the files of the delta schedule to each other.
+ */
+#ifndef MKC_SCHEDULE_DELTA_H
+#define MKC_SCHEDULE_DELTA_H
+
+#include "schedule_scan.h"
+
+/* A transition with one low-rank term as the kernel serves it. K is the tile of k without its
+ * scalars; a token adds K u' to the state, u = write V - S' (erase E):
+ *
+ *   decay(a), delta(beta), k = c K        erase = c c beta, E = K, write = c beta
+ *   decay(a), identity - outer(k, b * p)  erase = c b,      E = p
+ */
+struct delta_form {
+  struct scan_roles roles;
+  struct role vector; /* E */
+  int nterms;
+  struct expr_term terms[2 * ROLE_MAX_TERMS + 1]; /* erase, a product; 1 if there is none */
+  bool before; /* S is the state before the token's own decay: decay(a) - outer(k, e) */
+};
+
+/* NULL, or what the kernel lacks for the roles and the transition, in words. */
+const char *delta_form_of(const struct branch *b, struct arena *a, struct delta_form *ret);
+
+/* The tile that holds E: "k", "q" or one of its own, "e". */
+const char *delta_vector_tile(const struct delta_form *f);
+
+void schedule_delta_slots(struct emission *e); /* schedule_delta_slots.c */
+
+#endif

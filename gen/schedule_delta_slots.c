@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ * schedule_delta_slots.c - what templates/delta.k.c is rendered with: the slots and arrays of the
+ * scan (schedule_scan_slots.c), and what the erasure adds.
+ */
+#include "schedule_delta.h"
+
+/* The tile of the erase vector, and its array where it has one that neither q nor k comes from. */
+static void emit_vector(struct emission *e, const struct delta_form *f) {
+  const struct scan_roles *roles = &f->roles;
+  const char *tile = delta_vector_tile(f);
+  emit_string(&e->slots, "erase_tile", tile);
+  if (*tile != 'e') return;
+  const char *array = f->vector.leaf == roles->q.leaf   ? "q"
+                      : f->vector.leaf == roles->k.leaf ? "k"
+                                                        : "e";
+  scan_emit_role(e, "e", &f->vector, array);
+  if (*array == 'e') scan_emit_channels(e, "e", f->vector.leaf->name, AXIS_DK);
+}
+
+void schedule_delta_slots(struct emission *e) {
+  struct delta_form form;
+  struct scan_reads reads = {.head = false};
+  delta_form_of(&e->v->branches[0], e->arena, &form);
+  const bool own = *delta_vector_tile(&form) == 'e';
+  scan_emit_code(e, &form.roles, &reads);
+  scan_emit_product(e, "erase", form.terms, form.nterms, &reads);
+  scan_emit_row(e, "row_e", own ? form.vector.row : NULL, &reads);
+  buf_printf(&e->slots, "erase_before = %s,\n", form.before ? "true" : "false");
+  scan_emit_roles(e, &form.roles);
+  emit_vector(e, &form);
+  scan_emit_arrays(e, &form.roles, &reads);
+}

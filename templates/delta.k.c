@@ -1,0 +1,318 @@
+//% -- SPDX-License-Identifier: MIT
+//% -- delta.k.c - the delta rule, chunk by chunk, with at most a scalar decay.
+//% --
+//% -- In: the plan's slots (gen/emit.c: dk, dv, chunk, dv_tile, stages, decay, erase, arrays, ...).
+//% -- Out: one kernel. A block owns one head (and dv_tile of its value channels) and walks the
+//% -- tokens chunk by chunk. A token writes k u' with u = v - S' e: v less what the state holds for
+//% -- its erase vector e (beta k, or a vector of its own). With b_i the sum of the log2 decay from
+//% -- the chunk's start through i and S the state at the start, the u of a chunk solve
+//% --
+//% --   (I + L) U = X,   L_ij = e_i k_j' 2^(b_i - b_j) for j < i,   X = V - diag(2^b) E S
+//% --
+//% -- and with them the chunk is that of linear attention (scan.k.c), U in place of V:
+//% --
+//% --   P_ij = q_i k_j' 2^(b_i - b_j) for j <= i       O = diag(2^b) Q S + P U
+//% --   S    = 2^(b_last) S + K' diag(2^(b_last - b)) U
+//% --
+//% -- An erasure that reads the undecayed state (decay(a) - outer(k, e)) has 2^(b_(i-1)) in place of
+//% -- 2^(b_i), in L and in X.
+//% --
+//% -- The system is solved by blocks of 16 tokens. The diagonal blocks of I + L are inverted by
+//% -- substitution in fp32, and then  U_I = T_II (X_I - sum of L_IJ U_J),  J < I.  Powers of L grow
+//% -- without bound where keys repeat, though the inverse does not; so do the rounding errors of a
+//% -- whole inverse of 16-bit numbers. Here every operand of the solution is the sum of two 16-bit
+//% -- numbers: 16 bits of mantissa with bf16. So is U where it enters O and the state: keys that
+//% -- repeat add its errors up, and with beta near 2 nothing forgets them.
+//% --
+//% -- Each warp keeps 16 rows of S' (dv x dk) in fp32 registers. Rounded and repacked they are the A
+//% -- operand of S' E' and the B operand of Q S; X' and U' (16 x chunk) likewise never leave it.
+//% -- A role's scalars become weights of a token: write (of v, and of k where k v' is written), erase
+//% -- (of e, and of k where k u' is written), read (of q).
+//% keys = { { name = "q", field = q_field, array = q_array, row = row_q },
+//%          { name = "k", field = k_field, array = k_array, row = row_k } }
+//% if erase_tile == "e" then
+//%   keys[3] = keys[2]
+//%   keys[2] = { name = "e", field = e_field, array = e_array, row = row_e }
+//% end
+//% delta = true
+//% include("templates/walk.k.c")
+//% print_title()
+
+enum {
+//% print_sizes("WARPS - 1", "of L and P")
+  UNITS = ROW_BLOCKS * (ROW_BLOCKS + 1) / 2, /* blocks of L and P up to the diagonal */
+//% print_tile_enum()
+  SMEM_P = $(last) + 2 * STAGES * V_TILE,
+  P_TILE = CHUNK * P_ROW,
+  SMEM_HIGH = SMEM_P + 2 * P_TILE,
+  SMEM_LOW = SMEM_HIGH + 2 * P_TILE,
+  SMEM_O = SMEM_LOW + 2 * P_TILE,
+  SMEM_DIAGONAL = SMEM_O + 2 * V_TILE,
+  D_ROW = 24, /* floats of a row of a diagonal block */
+  D_TILE = 16 * D_ROW,
+//% if token then
+  SMEM_TABLE = SMEM_DIAGONAL + 4 * ROW_BLOCKS * D_TILE,
+//% print_table_enum()
+  SMEM_BYTES = SMEM_TABLE + 2 * 4 * TABLE
+//% else
+  SMEM_BYTES = SMEM_DIAGONAL + 4 * ROW_BLOCKS * D_TILE
+//% end
+};
+//% print_functions()
+
+/* x and y, each as the sum of two 16-bit numbers: `low` has what rounding to `high` leaves */
+TILE_FN void split2(float x, float y, u32 *high, u32 *low) {
+  *high = pack_$(kind)x2(x, y);
+  *low = pack_$(kind)x2(x - $(kind)lo_f32(*high), y - $(kind)hi_f32(*high));
+}
+
+/* two accumulators side by side (16 x 16), split and repacked as an A operand */
+TILE_FN void split_operand(float x[2][4], u32 *high, u32 *low) {
+  split2(x[0][0], x[0][1], high, low);
+  split2(x[0][2], x[0][3], high + 1, low + 1);
+  split2(x[1][0], x[1][1], high + 2, low + 2);
+  split2(x[1][2], x[1][3], high + 3, low + 3);
+}
+
+/* d += a b of split operands; what two low parts give is below fp32's rounding */
+TILE_FN void mma_split(float *d, const u32 *a_high, const u32 *a_low, const u32 *b_high,
+                       const u32 *b_low) {
+  mma_m16n8k16_$(kind)(d, a_low, b_high);
+  mma_m16n8k16_$(kind)(d, a_high, b_low);
+  mma_m16n8k16_$(kind)(d, a_high, b_high);
+}
+
+/* One warp: the inverse of I + L for one diagonal block, L strictly lower (fp32, [16][D_ROW]), by
+ * substitution: a lane has a column of it. The lower lanes store the high parts, the upper lanes the
+ * low parts, to a block of rows P_ROW apart. */
+TILE_FN void invert_diagonal(const float *l, $(element) *high, $(element) *low) {
+  const int lane = tile_lane(), column = lane & 15;
+  $(element) *to = lane < 16 ? high : low;
+  float x[16];
+  TILE_UNROLL
+  for (int i = 0; i < 16; i++) {
+    x[i] = i == column ? 1.0f : 0.0f;
+    TILE_UNROLL
+    for (int j = 0; j < i; j += 4) {
+      const tile_f4 row = ld_f32x4(l + i * D_ROW + j); /* zero from the diagonal on */
+      x[i] -= row.x * x[j];
+      if (j + 1 < i) x[i] -= row.y * x[j + 1];
+      if (j + 2 < i) x[i] -= row.z * x[j + 2];
+      if (j + 3 < i) x[i] -= row.w * x[j + 3];
+    }
+    u32 part, rest;
+    split2(x[i], 0.0f, &part, &rest);
+    to[i * P_ROW + column] = ($(element))(lane < 16 ? part : rest);
+  }
+}
+//% print_kernel()
+  TILE_SMEM($(element), sP, SMEM_P, P_TILE);
+  /* the split -L below the diagonal blocks, their inverses on it */
+  TILE_SMEM($(element), sHigh, SMEM_HIGH, P_TILE);
+  TILE_SMEM($(element), sLow, SMEM_LOW, P_TILE);
+  TILE_SMEM($(element), sO, SMEM_O, V_TILE);
+  TILE_SMEM(float, sDiagonal, SMEM_DIAGONAL, ROW_BLOCKS * D_TILE); /* blocks of L */
+//% if token then
+  TILE_SMEM(float, sTable, SMEM_TABLE, 2 * TABLE); /* of this chunk and the next */
+//% end
+//% print_start()
+//% print_chunk()
+
+    /* L and P, a block of 16 x 16 of both at a time; the diagonal blocks first */
+    for (int unit = warp; unit < UNITS; unit += WARPS) {
+      int behind = 0, col_block = unit; /* (0,0), (1,1), ... then (1,0), (2,1), ... */
+      while (col_block >= ROW_BLOCKS - behind) col_block -= ROW_BLOCKS - behind++;
+      const int row_block = col_block + behind;
+      const int rows = (16 * row_block + a_row) * QK_ROW + a_col;
+      const int columns = (16 * col_block + b_row) * QK_ROW + b_col;
+      float l[2][4] = {{0}}, p[2][4] = {{0}};
+      TILE_UNROLL
+      for (int kb = 0; kb < $(K) / 16; kb++) {
+        u32 ae[4], aq[4], bk[4];
+        ldmatrix_x4(ae, e + rows + 16 * kb);
+        ldmatrix_x4(aq, q + rows + 16 * kb);
+        ldmatrix_x4(bk, k + columns + 16 * kb);
+        mma_m16n8k16_$(kind)(l[0], ae, bk);
+        mma_m16n8k16_$(kind)(p[0], aq, bk);
+        mma_m16n8k16_$(kind)(l[1], ae, bk + 2);
+        mma_m16n8k16_$(kind)(p[1], aq, bk + 2);
+      }
+      const int i0 = 16 * row_block + frag_row, i1 = i0 + 8;
+//% if decay then
+      const float b0 = table[SUM + i0], b1 = table[SUM + i1];
+//% if erase_before then
+      const float c0 = table[BEFORE + i0], c1 = table[BEFORE + i1];
+//% end
+//% end
+//% local c = erase_before and "c" or "b"
+//% if erase then
+      const float e0 = table[ERASE + i0], e1 = table[ERASE + i1];
+//% end
+      TILE_UNROLL
+      for (int nb = 0; nb < 2; nb++) {
+        const int j = 16 * col_block + 8 * nb + frag_col;
+//% if erase then
+        scale4(l[nb], e0, e1);
+//% end
+//% if decay then
+        const tile_f2 b = ld_f32x2(table + SUM + j);
+        /* by select: 2^x overflows above the diagonal */
+        l[nb][0] = j < i0 ? l[nb][0] * tile_exp2($(c)0 - b.x) : 0.0f;
+        l[nb][1] = j + 1 < i0 ? l[nb][1] * tile_exp2($(c)0 - b.y) : 0.0f;
+        l[nb][2] = j < i1 ? l[nb][2] * tile_exp2($(c)1 - b.x) : 0.0f;
+        l[nb][3] = j + 1 < i1 ? l[nb][3] * tile_exp2($(c)1 - b.y) : 0.0f;
+        p[nb][0] = j <= i0 ? p[nb][0] * tile_exp2(b0 - b.x) : 0.0f;
+        p[nb][1] = j + 1 <= i0 ? p[nb][1] * tile_exp2(b0 - b.y) : 0.0f;
+        p[nb][2] = j <= i1 ? p[nb][2] * tile_exp2(b1 - b.x) : 0.0f;
+        p[nb][3] = j + 1 <= i1 ? p[nb][3] * tile_exp2(b1 - b.y) : 0.0f;
+//% else
+        l[nb][0] = j < i0 ? l[nb][0] : 0.0f;
+        l[nb][1] = j + 1 < i0 ? l[nb][1] : 0.0f;
+        l[nb][2] = j < i1 ? l[nb][2] : 0.0f;
+        l[nb][3] = j + 1 < i1 ? l[nb][3] : 0.0f;
+        p[nb][0] = j <= i0 ? p[nb][0] : 0.0f;
+        p[nb][1] = j + 1 <= i0 ? p[nb][1] : 0.0f;
+        p[nb][2] = j <= i1 ? p[nb][2] : 0.0f;
+        p[nb][3] = j + 1 <= i1 ? p[nb][3] : 0.0f;
+//% end
+        st_u32(sP + i0 * P_ROW + j, pack_$(kind)x2(p[nb][0], p[nb][1]));
+        st_u32(sP + i1 * P_ROW + j, pack_$(kind)x2(p[nb][2], p[nb][3]));
+      }
+      if (behind == 0) {
+        float *diagonal = sDiagonal + row_block * D_TILE;
+        const int corner = 16 * row_block * P_ROW + 16 * row_block;
+        TILE_UNROLL
+        for (int nb = 0; nb < 2; nb++) {
+          const int at = frag_row * D_ROW + 8 * nb + frag_col;
+          st_f32x2(diagonal + at, l[nb][0], l[nb][1]);
+          st_f32x2(diagonal + at + 8 * D_ROW, l[nb][2], l[nb][3]);
+        }
+        warp_sync();
+        invert_diagonal(diagonal, sHigh + corner, sLow + corner);
+      } else {
+        TILE_UNROLL
+        for (int nb = 0; nb < 2; nb++) {
+          const int at = i0 * P_ROW + 16 * col_block + 8 * nb + frag_col;
+          u32 high[2], low[2];
+          split2(-l[nb][0], -l[nb][1], high, low);
+          split2(-l[nb][2], -l[nb][3], high + 1, low + 1);
+          st_u32(sHigh + at, high[0]);
+          st_u32(sLow + at, low[0]);
+          st_u32(sHigh + at + 8 * P_ROW, high[1]);
+          st_u32(sLow + at + 8 * P_ROW, low[1]);
+        }
+      }
+    }
+
+    /* X' = S' E' and O = Q S: the accumulators of S' are, rounded, A and B fragments */
+    float x[2 * ROW_BLOCKS][4] = {{0}}, out[ROW_BLOCKS][2][4] = {{{0}}};
+    TILE_UNROLL
+    for (int kb = 0; kb < $(K) / 16; kb++) {
+      const float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
+      const u32 lower[2] = {pack_$(kind)x2(s0[0], s0[1]), pack_$(kind)x2(s1[0], s1[1])};
+      const u32 upper[2] = {pack_$(kind)x2(s0[2], s0[3]), pack_$(kind)x2(s1[2], s1[3])};
+      const u32 as[4] = {lower[0], upper[0], lower[1], upper[1]};
+      TILE_UNROLL
+      for (int mb = 0; mb < ROW_BLOCKS; mb++) {
+        u32 be[4], aq[4];
+        ldmatrix_x4(be, e + (16 * mb + b_row) * QK_ROW + b_col + 16 * kb);
+        ldmatrix_x4(aq, q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb);
+        mma_m16n8k16_$(kind)(x[2 * mb], as, be);
+        mma_m16n8k16_$(kind)(out[mb][0], aq, lower);
+        mma_m16n8k16_$(kind)(x[2 * mb + 1], as, be + 2);
+        mma_m16n8k16_$(kind)(out[mb][1], aq, upper);
+      }
+    }
+//% if decay then
+    TILE_UNROLL
+    for (int mb = 0; mb < ROW_BLOCKS; mb++) {
+      const float *from_start = table + FROM_START + 16 * mb + frag_row;
+      const float e0 = from_start[0], e1 = from_start[8];
+      scale4(out[mb][0], e0, e1);
+      scale4(out[mb][1], e0, e1);
+    }
+    const float whole = table[WHOLE];
+    TILE_UNROLL
+    for (int nb = 0; nb < $(K) / 8; nb++) scale4(state[nb], whole, whole);
+//% end
+    /* X' = V' - X': a column of X' is a token */
+    TILE_UNROLL
+    for (int mb = 0; mb < ROW_BLOCKS; mb++) {
+      u32 vf[4];
+      ldmatrix_x4_trans(vf, v + 16 * mb * V_ROW);
+      TILE_UNROLL
+      for (int nb = 0; nb < 2; nb++) {
+        float *y = x[2 * mb + nb];
+        const u32 v0 = vf[nb], v1 = vf[nb + 2];
+//% local ex, ey, wx, wy = "", "", "", ""
+//% if decay or erase then
+        const tile_f2 old = ld_f32x2(table + $(decay and "OLD" or "ERASE") + 16 * mb + 8 * nb + frag_col);
+//% ex, ey = " * old.x", " * old.y"
+//% end
+//% if write then
+        const tile_f2 w = ld_f32x2(table + WRITE + 16 * mb + 8 * nb + frag_col);
+//% wx, wy = " * w.x", " * w.y"
+//% end
+        y[0] = $(kind)lo_f32(v0)$(wx) - y[0]$(ex);
+        y[1] = $(kind)hi_f32(v0)$(wy) - y[1]$(ey);
+        y[2] = $(kind)lo_f32(v1)$(wx) - y[2]$(ex);
+        y[3] = $(kind)hi_f32(v1)$(wy) - y[3]$(ey);
+      }
+    }
+
+    barrier_sync(); /* L and P are complete; chunk n - 1's output has left sO */
+//% print_next_gates()
+    /* U' of 16 tokens, and what follows from it: the next X', O += P U, S' += U' K */
+    TILE_UNROLL
+    for (int jb = 0; jb < ROW_BLOCKS; jb++) {
+      const int corner = (16 * jb + b_row) * P_ROW + 16 * jb + b_col;
+      if (jb > 0) warp_sync();
+      u32 high[4], low[4], b_high[4], b_low[4];
+      float u[2][4] = {{0}};
+      split_operand(x + 2 * jb, high, low);
+      ldmatrix_x4(b_high, sHigh + corner);
+      ldmatrix_x4(b_low, sLow + corner);
+      mma_split(u[0], high, low, b_high, b_low);
+      mma_split(u[1], high, low, b_high + 2, b_low + 2);
+      split_operand(u, high, low);
+      TILE_UNROLL
+      for (int mb = jb + 1; mb < ROW_BLOCKS; mb++) {
+        ldmatrix_x4(b_high, sHigh + corner + 16 * (mb - jb) * P_ROW);
+        ldmatrix_x4(b_low, sLow + corner + 16 * (mb - jb) * P_ROW);
+        mma_split(x[2 * mb], high, low, b_high, b_low);
+        mma_split(x[2 * mb + 1], high, low, b_high + 2, b_low + 2);
+      }
+      const u32 lower[4] = {high[0], high[2], low[0], low[2]};
+      const u32 upper[4] = {high[1], high[3], low[1], low[3]};
+      TILE_UNROLL
+      for (int mb = jb; mb < ROW_BLOCKS; mb++) {
+        u32 ap[4];
+        ldmatrix_x4(ap, sP + (16 * mb + a_row) * P_ROW + a_col + 16 * jb);
+        mma_m16n8k16_$(kind)(out[mb][0], ap, lower + 2);
+        mma_m16n8k16_$(kind)(out[mb][1], ap, upper + 2);
+        mma_m16n8k16_$(kind)(out[mb][0], ap, lower);
+        mma_m16n8k16_$(kind)(out[mb][1], ap, upper);
+      }
+//% if decay then
+      TILE_UNROLL
+      for (int nb = 0; nb < 2; nb++) {
+        const tile_f2 d = ld_f32x2(table + TO_END + 16 * jb + 8 * nb + frag_col);
+        u[nb][0] *= d.x;
+        u[nb][1] *= d.y;
+        u[nb][2] *= d.x;
+        u[nb][3] *= d.y;
+      }
+      split_operand(u, high, low);
+//% end
+      TILE_UNROLL
+      for (int nb = 0; nb < $(K) / 16; nb++) {
+        u32 bk[4];
+        ldmatrix_x4_trans(bk, k + (16 * jb + a_row) * QK_ROW + a_col + 16 * nb);
+        mma_m16n8k16_$(kind)(state[2 * nb], low, bk);
+        mma_m16n8k16_$(kind)(state[2 * nb + 1], low, bk + 2);
+        mma_m16n8k16_$(kind)(state[2 * nb], high, bk);
+        mma_m16n8k16_$(kind)(state[2 * nb + 1], high, bk + 2);
+      }
+    }
+//% print_output()
+//% print_end()
