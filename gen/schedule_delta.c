@@ -23,7 +23,6 @@ static const char *lacks_in_erase(const struct delta_form *f, struct arena *a) {
 
 static const char *lacks_in_transition(const struct branch *b, struct arena *a) {
   struct delta_form form;
-  if (b->delta == DELTA_PLAIN) return "what has no delta or outer is the scan's";
   if (b->delta == DELTA_LOWRANK) return "slot transition: outer(b, a) with b not along k";
   const char *what = delta_form_of(b, a, &form);
   return what ? what : lacks_in_erase(&form, a);
@@ -31,6 +30,7 @@ static const char *lacks_in_transition(const struct branch *b, struct arena *a) 
 
 static const char *lacks(const struct variant *v, const struct gen_config *config,
                          struct arena *a) {
+  if (v->branches[0].delta == DELTA_PLAIN) return "slot transition: nothing that erases";
   const char *what = scan_lacks_in_slots(v, a);
   if (!what) what = lacks_in_transition(&v->branches[0], a);
   return what ? what : scan_lacks_in_config(config, all_chunks, NCHUNKS, a);
@@ -84,11 +84,14 @@ static void predict(struct plan *p, double other_bytes) {
   const struct target *t = p->target;
   p->bytes = 2 * (2 * dk + 2 * dv) + other_bytes;
   p->flops = 6 * dk * dv + 4 * chunk * (dk + dv);
-  const double memory = p->bytes / t->copy_gbs, tensor = p->flops / t->mma_tflops / 1e3;
-  p->floor_ns = larger(memory, tensor);
+  const double memory = p->bytes / t->copy_gbs;
+  p->floor_ns = larger(memory, p->flops / t->mma_tflops / 1e3);
+  /* what is issued: U counts twice and the solution three times, but nothing above the diagonal */
+  const double issued = 8 * dk * dv + (chunk + 16) * (2 * dk + 5 * dv);
+  const double tensor = issued / t->mma_tflops / 1e3;
   /* each further part of a head reads q and k again, from L2, and computes L and P again */
   const double l2 = 4 * dk * again / (2 * t->copy_gbs);
-  const double tensor_again = 4 * chunk * dk * again / t->mma_tflops / 1e3;
+  const double tensor_again = 2 * (chunk + 16) * dk * again / t->mma_tflops / 1e3;
   const double latency =
       1e3 * chunk_us(p) * p->blocks_a_head / (chunk * (double)t->sms * p->blocks_an_sm);
   p->predicted_ns = larger(latency, larger(memory + l2, tensor + tensor_again));

@@ -97,12 +97,11 @@ TILE_FN float log2_decay($(parameters(decay))) {
   return x < LOG2_ZERO ? LOG2_ZERO : x;
 }
 //% end
-//% for _, f in ipairs { { write, "write_weight", "what the spec multiplies k and v of a token by" },
-//%                      { erase, "erase_weight", "what the spec multiplies e and k of a token by" },
-//%                      { read, "read_weight", "what the spec multiplies q of a token by" } } do
+//% for _, f in ipairs { { write, "write_weight", "k and v" }, { erase, "erase_weight", "e and k" },
+//%                      { read, "read_weight", "q" } } do
 //% if f[1] then
 
-/* $(f[3]) */
+/* what the spec multiplies $(f[3]) of a token by */
 TILE_FN float $(f[2])($(parameters(f[1]))) {
 //% for _, s in ipairs(f[1].steps) do
 //% at(spec, s.line)
@@ -129,7 +128,7 @@ TILE_FN void token_table($(table_parameters)) {
   float b_before[LANE_TOKENS];
 //% end
 //% if erase and decay then
-  float erased[LANE_TOKENS];
+  float erased[LANE_TOKENS]; /* the weights of e */
 //% end
   TILE_UNROLL
   for (int e = 0; e < LANE_TOKENS; e++) {

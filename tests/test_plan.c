@@ -38,15 +38,20 @@ static void test_candidates(void **state) {
   (void)state;
   static const int sizes[][2] = {{128, 128}, {60, 100}, {256, 192}};
   static const char *const archs[] = {"sm_80", "sm_86", "sm_90a"};
-  struct loaded_spec s;
-  struct buf out = {0};
-  load_shipped(&s, "simple_gla");
-  for (int t = 0; t < 3; t++)
-    for (int i = 0; i < 3; i++)
-      print_candidates(&out, s.variant, archs[t], sizes[i][0], sizes[i][1], &s.arena);
-  assert_golden("plan/simple_gla.txt", buf_text(&out));
-  buf_finish(&out);
-  unload_spec(&s);
+  static const char *const names[] = {"simple_gla", "gated_deltanet"};
+  for (int n = 0; n < 2; n++) {
+    struct loaded_spec s;
+    struct buf out = {0};
+    char golden[80];
+    load_shipped(&s, names[n]);
+    for (int t = 0; t < 3; t++)
+      for (int i = 0; i < 3; i++)
+        print_candidates(&out, s.variant, archs[t], sizes[i][0], sizes[i][1], &s.arena);
+    snprintf(golden, sizeof golden, "plan/%s.txt", names[n]);
+    assert_golden(golden, buf_text(&out));
+    buf_finish(&out);
+    unload_spec(&s);
+  }
 }
 
 /* What `maskc show --plan` prints: for a filled card, and for few heads. */
@@ -135,8 +140,8 @@ static void assert_fits(const struct variant *v, const char *arch, int dk, int d
  * tiles that mamba2 adds. */
 static void test_every_size_has_a_plan_on_every_target(void **state) {
   (void)state;
-  static const char *const names[] = {"simple_gla", "mamba2"};
-  for (int i = 0; i < 2; i++) {
+  static const char *const names[] = {"simple_gla", "mamba2", "comba"};
+  for (int i = 0; i < 3; i++) {
     struct loaded_spec s;
     load_shipped(&s, names[i]);
     for (int t = 0; target_at(t); t++)
@@ -167,7 +172,16 @@ static void test_what_has_no_schedule_is_named(void **state) {
   static const struct {
     const char *spec, *message;
   } cases[] = {
-      {V("transition = { delta(input \"b\") }"), "slot transition: delta"},
+      {V("transition = { identity - outer(input { \"b\", dk }, input { \"a\", dk }) }"),
+       "slot transition: outer(b, a) with b not along k"},
+      {"local k = input { \"k\", dk } return variant { name = \"x\", k = k,"
+       " transition = { decay(0.5), decay(0.5) - outer(k, 0.5 * k) } }",
+       "slot transition: a decay beside one that has an outer added to it"},
+      {"local k = l2norm(input { \"k\", dk }) return variant { name = \"x\", k = k,"
+       " transition = { identity - outer(k, k * input { \"a\", dk } * input { \"b\", dk }) } }",
+       "slot transition: inputs over channels that are not k's"},
+      {V("transition = { decay(sigmoid(input { \"f\", dk })), delta(input \"b\") }"),
+       "delta: slot transition: a decay over dk"},
       {V("transition = { decay(sigmoid(input { \"f\", dk })) }"),
        "slot transition: a decay over dk"},
       {V("transition = { decay(sigmoid(input { \"f\", dv })) }"),
@@ -178,7 +192,7 @@ static void test_what_has_no_schedule_is_named(void **state) {
       {V("k = input { \"k\", dk } * sigmoid(input { \"b\", dk })"), "slot k: two inputs over"},
       {"local q = input { \"q\", dk } return variant { name = \"x\", q = concat(q, -q),"
        " k = concat(q, q) }",
-       "slot q: channels of its own width"},
+       "slot k: channels of its own width"},
       {V("v = input { \"v\", dv } * sum(input { \"x\", dk })"), "slot v: a value over channels"},
       {V("v = input { \"f\", dv }, transition = { decay(sigmoid(sum(input { \"f\", dv }))) }"),
        "an input that has another use"},
@@ -217,6 +231,9 @@ static void test_sizes_are_refused_with_what_works(void **state) {
   c = config("sm_90a", 64, 64);
   c.chunk = 48;
   assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "chunk is 48; it takes 16, 32, 64 and 128");
+  c.chunk = 128;
+  assert_refused(V("transition = { delta(1) }"), c, MKC_E_NO_SCHEDULE,
+                 "chunk is 128; it takes 16, 32 and 64");
   c = config("sm_86", 192, 64);
   c.chunk = 128;
   assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "shared memory; a block has 101376");

@@ -1,0 +1,814 @@
+/* comba, forward pass: bf16, dk 64, dv 80, sm_86. Emitted by maskc 0.1.0.
+ *
+ *   S <- (exp(g) - l2norm(k) (sigmoid(b) * (sigmoid(d) * l2norm(k)))') S
+ *   S <- S + l2norm(k) (sigmoid(b) * v)'
+ *   o = dk^-0.5 S' (l2norm(q) - D * (sigmoid(d) * l2norm(k)))
+ *   decay scalar, delta form, flat, score linear
+ *   input k [B,T,H,dk]
+ *   input b [B,T,H]
+ *   param d [H] fp32
+ *   input q [B,T,H,dk]
+ *   param D [H] fp32
+ *   input v [B,T,H,dv]
+ *   input g [B,T,H] fp32, at most 0
+ *
+ * (delta chunk=16 dv_tile=80 stages=2 threads=160 smem=23424 blocks_a_head=1)
+ * 582 bytes and 40 kFLOP a token of one head; on RTX 3090 the floor is 0.693 ns, predicted 0.815 ns
+ */
+#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
+/* SPDX-License-Identifier: MIT
+ * tile_cuda.h - the tile vocabulary on the GPU, sm_80 class: inline PTX.
+ *
+ * Emitted kernels are written on these names only, so that the same text runs on the CPU device
+ * (tile_host.h has the same names). One paragraph a name: the emitter copies the paragraphs that a
+ * kernel uses into its source, which then includes nothing. NVRTC compiles this as C++17.
+ */
+typedef unsigned short bf16; /* storage only: arithmetic is done in float */
+typedef unsigned short fp16; /* likewise */
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef long long i64;
+#define restrict __restrict__
+#define TILE_FN static __device__ __forceinline__
+#define TILE_UNROLL _Pragma("unroll")
+
+/* TILE_KERNEL(name, args_type, threads, blocks that should fit on one SM) { body reads `a` } */
+#define TILE_KERNEL(name, args_type, threads, min_blocks) \
+  extern "C" __global__ void __launch_bounds__(threads, min_blocks) \
+      name(const __grid_constant__ args_type a)
+
+#define TILE_SMEM_BEGIN(total) extern __shared__ __align__(1024) unsigned char tile_smem_[]
+
+/* an array of `count` elements at a byte offset of the block's shared memory */
+#define TILE_SMEM(type, name, offset, count) type *const name = (type *)(tile_smem_ + (offset))
+
+TILE_FN int tile_tid(void) { return (int)threadIdx.x; }
+
+TILE_FN int tile_lane(void) { return (int)threadIdx.x & 31; }
+
+/* the warp's index, known to be uniform */
+TILE_FN int tile_warp(void) { return __shfl_sync(0xffffffffu, (int)(threadIdx.x >> 5), 0); }
+
+TILE_FN i64 tile_block(void) { return (i64)blockIdx.x; }
+
+TILE_FN u32 tile_smem_address(const void *p) { return (u32)__cvta_generic_to_shared(p); }
+
+TILE_FN void barrier_sync(void) { asm volatile("barrier.cta.sync 0;" ::: "memory"); }
+
+TILE_FN void warp_sync(void) { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
+
+TILE_FN float warp_shuffle_xor_f32(float x, int mask) {
+  float r;
+  asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 31, 0xffffffff;" : "=f"(r) : "f"(x), "r"(mask));
+  return r;
+}
+
+/* lane l receives the x of lane l - distance; lanes below `distance` keep theirs */
+TILE_FN float warp_shuffle_up_f32(float x, int distance) {
+  float r;
+  asm volatile("shfl.sync.up.b32 %0, %1, %2, 0, 0xffffffff;" : "=f"(r) : "f"(x), "r"(distance));
+  return r;
+}
+
+TILE_FN float warp_shuffle_idx_f32(float x, int lane) {
+  float r;
+  asm volatile("shfl.sync.idx.b32 %0, %1, %2, 31, 0xffffffff;" : "=f"(r) : "f"(x), "r"(lane));
+  return r;
+}
+
+TILE_FN u32 ld_u32(const void *p) { return *(const u32 *)p; }
+
+TILE_FN void st_u32(void *p, u32 x) { *(u32 *)p = x; }
+
+typedef struct __align__(8) tile_f2 { float x, y; } tile_f2;
+
+TILE_FN tile_f2 ld_f32x2(const void *p) { return *(const tile_f2 *)p; }
+
+TILE_FN void st_f32x2(void *p, float x, float y) {
+  tile_f2 v;
+  v.x = x;
+  v.y = y;
+  *(tile_f2 *)p = v;
+}
+
+typedef struct __align__(16) tile_f4 { float x, y, z, w; } tile_f4;
+
+TILE_FN tile_f4 ld_f32x4(const void *p) { return *(const tile_f4 *)p; }
+
+typedef struct __align__(16) tile_u4 { u32 x, y, z, w; } tile_u4;
+
+/* 16 bytes from src to dst, either side global or shared, both 16-byte aligned */
+TILE_FN void copy_16(void *dst, const void *src) { *(tile_u4 *)dst = *(const tile_u4 *)src; }
+
+/* 16 bytes global -> shared, asynchronously; bytes past `bytes` (0 to 16) are zero */
+TILE_FN void cp_async_16(void *smem_dst, const void *src, int bytes) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+               :: "r"(tile_smem_address(smem_dst)), "l"(src), "r"(bytes) : "memory");
+}
+
+/* closes the group of this thread's copies issued since the last commit */
+TILE_FN void cp_async_commit(void) { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+/* waits until at most `groups` (a constant) of this thread's groups are in flight */
+#define cp_async_wait(groups) asm volatile("cp.async.wait_group %0;" :: "n"(groups) : "memory")
+
+/* four 8x8 matrices of 16-bit elements; lane l gives the address of row l % 8 of matrix l / 8 */
+TILE_FN void ldmatrix_x4(u32 *r, const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(tile_smem_address(row)) : "memory");
+}
+
+/* the same, each matrix transposed */
+TILE_FN void ldmatrix_x4_trans(u32 *r, const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(tile_smem_address(row)) : "memory");
+}
+
+/* d (16x8, fp32) += a (16x16, row-major) b (16x8, column-major); one warp */
+TILE_FN void mma_m16n8k16_bf16(float *d, const u32 *a, const u32 *b) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+               "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+/* two floats, rounded to nearest even, `lo` in the low half */
+TILE_FN u32 pack_bf16x2(float lo, float hi) {
+  u32 r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
+  return r;
+}
+
+TILE_FN float bf16lo_f32(u32 x) { return __uint_as_float(x << 16); }
+
+TILE_FN float bf16hi_f32(u32 x) { return __uint_as_float(x & 0xffff0000u); }
+
+/* 2^x; results below 2^-126 are 0 */
+TILE_FN float tile_exp2(float x) {
+  float r;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+
+TILE_FN float tile_sqrt(float x) { return sqrtf(x); }
+
+/* 1 / x to an ulp; results below 2^-126 are 0 */
+TILE_FN float tile_rcp(float x) {
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+
+TILE_FN float tile_sigmoid(float x) { return tile_rcp(1.0f + expf(-x)); }
+#else
+#include "tile_host.h" /* the same names on the CPU device */
+#endif
+
+enum {
+  DK = 64,
+  DV = 80,
+  DV_TILE = 80, /* value channels of a block */
+  SPLITS = 1, /* blocks a head */
+  CHUNK = 16, /* tokens a step */
+  STAGES = 2, /* chunks of q, k and v in shared memory */
+  WARPS = DV_TILE / 16,
+  THREADS = 32 * WARPS,
+  ROW_BLOCKS = CHUNK / 16,
+  GATE_WARP = WARPS - 1, /* the warp with the least of L and P to compute */
+  LANE_TOKENS = 1, /* of the gates, a lane of that warp */
+  UNITS = ROW_BLOCKS * (ROW_BLOCKS + 1) / 2, /* blocks of L and P up to the diagonal */
+
+  /* A row of a tile, in elements: 8 more than it has, so that the eight rows that an ldmatrix reads
+   * at once lie in different banks. Elements of a chunk's tiles; byte offsets in shared memory. */
+  QK_ROW = DK + 8,
+  V_ROW = DV_TILE + 8,
+  P_ROW = CHUNK + 8,
+  QK_TILE = CHUNK * QK_ROW,
+  V_TILE = CHUNK * V_ROW,
+  SMEM_Q = 0,
+  SMEM_K = SMEM_Q + 2 * STAGES * QK_TILE,
+  SMEM_V = SMEM_K + 2 * STAGES * QK_TILE,
+  SMEM_P = SMEM_V + 2 * STAGES * V_TILE,
+  P_TILE = CHUNK * P_ROW,
+  SMEM_HIGH = SMEM_P + 2 * P_TILE,
+  SMEM_LOW = SMEM_HIGH + 2 * P_TILE,
+  SMEM_O = SMEM_LOW + 2 * P_TILE,
+  SMEM_DIAGONAL = SMEM_O + 2 * V_TILE,
+  D_ROW = 24, /* floats of a row of a diagonal block */
+  D_TILE = 16 * D_ROW,
+  SMEM_TABLE = SMEM_DIAGONAL + 4 * ROW_BLOCKS * D_TILE,
+
+  /* a chunk's token table, in floats */
+  TABLE_ROW = 32 * LANE_TOKENS,
+  SUM = 0, /* b_i */
+  FROM_START = TABLE_ROW, /* 2^b_i */
+  TO_END = 2 * TABLE_ROW, /* 2^(b_last - b_i) */
+  BEFORE = 3 * TABLE_ROW, /* b_(i-1) */
+  OLD = 4 * TABLE_ROW, /* the weight of e_i' S, S the state at the chunk's start */
+  WRITE = 5 * TABLE_ROW, /* the weight of v_i */
+  ERASE = 6 * TABLE_ROW, /* the weight of e_i */
+  WHOLE = 7 * TABLE_ROW, /* 2^b_last, one number */
+  TABLE = WHOLE + 16,
+  SMEM_BYTES = SMEM_TABLE + 2 * 4 * TABLE
+};
+
+/* Strides are in elements. Head h of the output reads head h * heads / H of an array. */
+typedef struct op_args {
+  i64 B, T, H;
+  struct { const bf16 *at; i64 batch, token, head, heads; } q; /* q [B,T,H,dk] */
+  struct { const bf16 *at; i64 batch, token, head, heads; } k; /* k [B,T,H,dk] */
+  struct { const bf16 *at; i64 batch, token, head, heads; } v; /* v [B,T,H,dv] */
+  struct { const bf16 *at; i64 batch, token, head, heads; } in_b; /* b [B,T,H] */
+  struct { const float *at; i64 batch, token, head, heads; } param_d; /* d [H] */
+  struct { const float *at; i64 batch, token, head, heads; } param_D; /* D [H] */
+  struct { const float *at; i64 batch, token, head, heads; } in_g; /* g [B,T,H] */
+  struct { const float *at; i64 batch, token, head, heads; } h0; /* h0 [B,H,dk,dv], or null */
+  struct { bf16 *at; i64 batch, token, head, heads; } o; /* o [B,T,H,dv] */
+  struct { float *at; i64 batch, token, head, heads; } ht; /* ht [B,H,dk,dv], or null */
+} op_args;
+
+/* What the spec's expressions read once a head. */
+typedef struct head_values {
+  float param_d;
+  float param_D;
+} head_values;
+
+/* What the spec's expressions read once a token. */
+typedef struct gate_values {
+  float in_b;
+  float in_g;
+} gate_values;
+
+/* of token t; zeros past the sequence's end */
+TILE_FN gate_values load_gate(const op_args *a, const bf16 *in_b, const float *in_g, i64 t) {
+  gate_values gate;
+  const int inside = t < a->T;
+  gate.in_b = inside ? bf16lo_f32((u32)in_b[t * a->in_b.token]) : 0.0f;
+  gate.in_g = inside ? in_g[t * a->in_g.token] : 0.0f;
+  return gate;
+}
+
+/* log2 of one token's decay factor, exp(g).
+ * A factor below 2^-126 is exactly 0 (2^x flushes), so LOG2_ZERO stands for all of them: sums of it
+ * stay small enough for exact differences. */
+#define LOG2_E 1.4426950408889634f
+#define LOG2_ZERO -160.0f
+TILE_FN float log2_decay(const gate_values gate) {
+  const float x = LOG2_E * gate.in_g;
+  return x < LOG2_ZERO ? LOG2_ZERO : x;
+}
+
+/* what the spec multiplies k and v of a token by */
+TILE_FN float write_weight(const gate_values gate) {
+  return tile_sigmoid(gate.in_b);
+}
+
+/* what the spec multiplies e and k of a token by */
+TILE_FN float erase_weight(const head_values per_head, const gate_values gate) {
+  return tile_sigmoid(per_head.param_d) * tile_sigmoid(gate.in_b);
+}
+
+/* One warp: the token table of a chunk; t is this lane's first token of LANE_TOKENS. A lane past the
+ * chunk (of 16 tokens) fills the end of each row, which nobody reads. */
+TILE_FN void token_table(float *table, const head_values per_head, const gate_values *gate, i64 t, i64 T) {
+  const int first = LANE_TOKENS * tile_lane();
+  float b[LANE_TOKENS], sum = 0.0f;
+  float b_before[LANE_TOKENS];
+  float erased[LANE_TOKENS]; /* the weights of e */
+  TILE_UNROLL
+  for (int e = 0; e < LANE_TOKENS; e++) {
+    const int inside = t + e < T;
+    table[WRITE + first + e] = inside ? write_weight(gate[e]) : 0.0f;
+    erased[e] = inside ? erase_weight(per_head, gate[e]) : 0.0f;
+    table[ERASE + first + e] = erased[e];
+    b_before[e] = sum;
+    sum += inside ? log2_decay(gate[e]) : 0.0f;
+    b[e] = sum;
+  }
+  TILE_UNROLL
+  for (int distance = 1; distance < 32; distance *= 2) {
+    const float below = warp_shuffle_up_f32(sum, distance);
+    if (tile_lane() >= distance) sum += below;
+  }
+  const float below = warp_shuffle_up_f32(sum, 1), before = tile_lane() > 0 ? below : 0.0f;
+  TILE_UNROLL
+  for (int e = 0; e < LANE_TOKENS; e++) b[e] += before;
+  TILE_UNROLL
+  for (int e = 0; e < LANE_TOKENS; e++) b_before[e] += before;
+  const float last = warp_shuffle_idx_f32(b[LANE_TOKENS - 1], CHUNK / LANE_TOKENS - 1);
+  TILE_UNROLL
+  for (int e = 0; e < LANE_TOKENS; e++) {
+    table[SUM + first + e] = b[e];
+    table[FROM_START + first + e] = tile_exp2(b[e]);
+    table[TO_END + first + e] = tile_exp2(last - b[e]);
+    table[BEFORE + first + e] = b_before[e];
+    table[OLD + first + e] = tile_exp2(b_before[e]) * erased[e];
+  }
+  if (tile_lane() == 0) table[WHOLE] = tile_exp2(last);
+}
+
+/* over the eight lanes of a token */
+TILE_FN float row_sum(float x) {
+  TILE_UNROLL
+  for (int mask = 1; mask < 8; mask *= 2) {
+    const float other = warp_shuffle_xor_f32(x, mask);
+    x = x + other;
+  }
+  return x;
+}
+
+/* q: the terms of its reductions, and a channel */
+TILE_FN float q_term0(const float in_q) {
+  return in_q * in_q;
+}
+TILE_FN float q_term1(const float in_k) {
+  return in_k * in_k;
+}
+TILE_FN float q_value(const head_values per_head, const float in_k, const float in_q, const float row0, const float row1) {
+  return in_q * row0 - per_head.param_D * (tile_sigmoid(per_head.param_d) * (in_k * row1));
+}
+
+/* q of a chunk's `rows` tokens from t0 on, in place; the rows past them become zero */
+TILE_FN void map_q(bf16 *in_q, const bf16 *in_k, const head_values per_head, int rows) {
+  enum { LANES = 8, WORDS = DK / 2 / LANES }; /* a lane's, of two channels each */
+  const int lane = tile_lane() % LANES;
+  for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
+    u32 in_q_word[WORDS];
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++)
+      in_q_word[i] = ld_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i));
+    u32 in_k_word[WORDS];
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++)
+      in_k_word[i] = ld_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i));
+    float row0 = 0.0f;
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++) {
+      row0 = row0 + q_term0(bf16lo_f32(in_q_word[i]));
+      row0 = row0 + q_term0(bf16hi_f32(in_q_word[i]));
+    }
+    row0 = row_sum(row0);
+    row0 = 1.0f / tile_sqrt(row0 + 9.99999997e-07f);
+    float row1 = 0.0f;
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++) {
+      row1 = row1 + q_term1(bf16lo_f32(in_k_word[i]));
+      row1 = row1 + q_term1(bf16hi_f32(in_k_word[i]));
+    }
+    row1 = row_sum(row1);
+    row1 = 1.0f / tile_sqrt(row1 + 9.99999997e-07f);
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++) {
+      float low = 0.0f, high = 0.0f;
+      if (row < rows) {
+        low = q_value(per_head, bf16lo_f32(in_k_word[i]), bf16lo_f32(in_q_word[i]), row0, row1);
+        high = q_value(per_head, bf16hi_f32(in_k_word[i]), bf16hi_f32(in_q_word[i]), row0, row1);
+      }
+      st_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
+    }
+  }
+}
+
+/* k: the terms of its reductions, and a channel */
+TILE_FN float k_term0(const float in_k) {
+  return in_k * in_k;
+}
+TILE_FN float k_value(const float in_k, const float row0) {
+  return in_k * row0;
+}
+
+/* k of a chunk's `rows` tokens from t0 on, in place; the rows past them become zero */
+TILE_FN void map_k(bf16 *in_k, int rows) {
+  enum { LANES = 8, WORDS = DK / 2 / LANES }; /* a lane's, of two channels each */
+  const int lane = tile_lane() % LANES;
+  for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
+    u32 in_k_word[WORDS];
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++)
+      in_k_word[i] = ld_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i));
+    float row0 = 0.0f;
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++) {
+      row0 = row0 + k_term0(bf16lo_f32(in_k_word[i]));
+      row0 = row0 + k_term0(bf16hi_f32(in_k_word[i]));
+    }
+    row0 = row_sum(row0);
+    row0 = 1.0f / tile_sqrt(row0 + 9.99999997e-07f);
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++) {
+      float low = 0.0f, high = 0.0f;
+      if (row < rows) {
+        low = k_value(bf16lo_f32(in_k_word[i]), row0);
+        high = k_value(bf16hi_f32(in_k_word[i]), row0);
+      }
+      st_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
+    }
+  }
+}
+
+/* q or k, a chunk's rows: starts the copy; rows from `rows` on are zeroed, not read */
+TILE_FN void load_qk(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
+                   int rows) {
+  enum { PIECE = 8, PIECES = DK / PIECE }; /* 16 bytes */
+  for (int at = tile_tid(); at < CHUNK * PIECES; at += THREADS) {
+    const int row = at / PIECES, column = at % PIECES * PIECE;
+    const int inside = row < rows;
+    const i64 from = inside ? row * stride + column : 0;
+    cp_async_16(dst + row * QK_ROW + column, src + from, inside ? 16 : 0);
+  }
+}
+
+/* v, a chunk's rows: starts the copy; rows from `rows` on are zeroed, not read */
+TILE_FN void load_v(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
+                   int rows) {
+  enum { PIECE = 8, PIECES = DV_TILE / PIECE }; /* 16 bytes */
+  TILE_UNROLL
+  for (int i = 0; i < CHUNK * PIECES / THREADS; i++) {
+    const int row = tile_tid() / PIECES + i * (THREADS / PIECES);
+    const int column = tile_tid() % PIECES * PIECE;
+    const int inside = row < rows;
+    const i64 from = inside ? row * stride + column : 0;
+    cp_async_16(dst + row * V_ROW + column, src + from, inside ? 16 : 0);
+  }
+}
+
+/* o, a chunk's `rows` rows, from shared memory */
+TILE_FN void store_o(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
+                   int rows) {
+  enum { PIECE = 8, PIECES = DV_TILE / PIECE }; /* 16 bytes */
+  TILE_UNROLL
+  for (int i = 0; i < CHUNK * PIECES / THREADS; i++) {
+    const int row = tile_tid() / PIECES + i * (THREADS / PIECES);
+    const int column = tile_tid() % PIECES * PIECE;
+    if (row < rows) copy_16(dst + row * stride + column, src + row * V_ROW + column);
+  }
+}
+
+/* rows of the chunk that starts at token `first`: CHUNK, or fewer at the sequence's end */
+TILE_FN int chunk_rows(i64 T, i64 first) { return T - first < CHUNK ? (int)(T - first) : CHUNK; }
+
+TILE_FN void scale4(float *x, float low, float high) {
+  x[0] *= low;
+  x[1] *= low;
+  x[2] *= high;
+  x[3] *= high;
+}
+
+/* x and y, each as the sum of two 16-bit numbers: `low` has what rounding to `high` leaves */
+TILE_FN void split2(float x, float y, u32 *high, u32 *low) {
+  *high = pack_bf16x2(x, y);
+  *low = pack_bf16x2(x - bf16lo_f32(*high), y - bf16hi_f32(*high));
+}
+
+/* two accumulators side by side (16 x 16), split and repacked as an A operand */
+TILE_FN void split_operand(float x[2][4], u32 *high, u32 *low) {
+  split2(x[0][0], x[0][1], high, low);
+  split2(x[0][2], x[0][3], high + 1, low + 1);
+  split2(x[1][0], x[1][1], high + 2, low + 2);
+  split2(x[1][2], x[1][3], high + 3, low + 3);
+}
+
+/* d += a b of split operands; what two low parts give is below fp32's rounding */
+TILE_FN void mma_split(float *d, const u32 *a_high, const u32 *a_low, const u32 *b_high,
+                       const u32 *b_low) {
+  mma_m16n8k16_bf16(d, a_low, b_high);
+  mma_m16n8k16_bf16(d, a_high, b_low);
+  mma_m16n8k16_bf16(d, a_high, b_high);
+}
+
+/* One warp: the inverse of I + L for one diagonal block, L strictly lower (fp32, [16][D_ROW]), by
+ * substitution: a lane has a column of it. The lower lanes store the high parts, the upper lanes the
+ * low parts, to a block of rows P_ROW apart. */
+TILE_FN void invert_diagonal(const float *l, bf16 *high, bf16 *low) {
+  const int lane = tile_lane(), column = lane & 15;
+  bf16 *to = lane < 16 ? high : low;
+  float x[16];
+  TILE_UNROLL
+  for (int i = 0; i < 16; i++) {
+    x[i] = i == column ? 1.0f : 0.0f;
+    TILE_UNROLL
+    for (int j = 0; j < i; j += 4) {
+      const tile_f4 row = ld_f32x4(l + i * D_ROW + j); /* zero from the diagonal on */
+      x[i] -= row.x * x[j];
+      if (j + 1 < i) x[i] -= row.y * x[j + 1];
+      if (j + 2 < i) x[i] -= row.z * x[j + 2];
+      if (j + 3 < i) x[i] -= row.w * x[j + 3];
+    }
+    u32 part, rest;
+    split2(x[i], 0.0f, &part, &rest);
+    to[i * P_ROW + column] = (bf16)(lane < 16 ? part : rest);
+  }
+}
+
+TILE_KERNEL(comba_forward, op_args, THREADS, 2) {
+  TILE_SMEM_BEGIN(SMEM_BYTES);
+  TILE_SMEM(bf16, sQ, SMEM_Q, STAGES * QK_TILE); /* [STAGES][CHUNK][QK_ROW] */
+  TILE_SMEM(bf16, sK, SMEM_K, STAGES * QK_TILE);
+  TILE_SMEM(bf16, sV, SMEM_V, STAGES * V_TILE);
+  TILE_SMEM(bf16, sP, SMEM_P, P_TILE);
+  /* the split -L below the diagonal blocks, their inverses on it */
+  TILE_SMEM(bf16, sHigh, SMEM_HIGH, P_TILE);
+  TILE_SMEM(bf16, sLow, SMEM_LOW, P_TILE);
+  TILE_SMEM(bf16, sO, SMEM_O, V_TILE);
+  TILE_SMEM(float, sDiagonal, SMEM_DIAGONAL, ROW_BLOCKS * D_TILE); /* blocks of L */
+  TILE_SMEM(float, sTable, SMEM_TABLE, 2 * TABLE); /* of this chunk and the next */
+
+  const int lane = tile_lane(), warp = tile_warp();
+  const int frag_row = lane >> 2, frag_col = 2 * (lane & 3); /* of an mma accumulator */
+  /* this lane's row and column of an ldmatrix: A operands, and either operand stored transposed; B
+   * stored [n][k] */
+  const int a_row = lane & 15, a_col = 8 * (lane >> 4);
+  const int b_row = (lane & 7) + 8 * (lane >> 4), b_col = 8 * ((lane >> 3) & 1);
+
+  const i64 T = a.T;
+  const int chunks = (int)((T + CHUNK - 1) / CHUNK), H = (int)a.H, block = (int)tile_block();
+  const int batch = block / H, head = block % H;
+  /* element offsets of the next chunk to load and to store */
+  i64 q_at = batch * a.q.batch + head * a.q.heads / H * a.q.head;
+  i64 k_at = batch * a.k.batch + head * a.k.heads / H * a.k.head;
+  i64 v_at = batch * a.v.batch + head * a.v.heads / H * a.v.head;
+  i64 o_at = batch * a.o.batch + head * a.o.head;
+  head_values per_head;
+  per_head.param_d = a.param_d.at[head * a.param_d.heads / H * a.param_d.head];
+  per_head.param_D = a.param_D.at[head * a.param_D.heads / H * a.param_D.head];
+  const float scale = 0.125f;
+
+  /* rows 16 warp .. 16 warp + 15 of S' (dv), all columns of dk, as mma accumulators */
+  float state[DK / 8][4] = {{0}};
+  if (a.h0.at) {
+    const float *h0 = a.h0.at + batch * a.h0.batch + head * a.h0.heads / H * a.h0.head;
+    TILE_UNROLL
+    for (int n = 0; n < DK / 8; n++)
+      TILE_UNROLL
+      for (int e = 0; e < 4; e++) {
+        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
+        state[n][e] = h0[k * a.h0.token + v];
+      }
+  }
+
+  for (int i = 0; i < STAGES - 1; i++) {
+    if (i * CHUNK < T) {
+      const int rows = chunk_rows(T, i * CHUNK);
+      load_qk(sQ + i * QK_TILE, a.q.at + q_at, a.q.token, rows);
+      load_qk(sK + i * QK_TILE, a.k.at + k_at, a.k.token, rows);
+      load_v(sV + i * V_TILE, a.v.at + v_at, a.v.token, rows);
+      q_at += CHUNK * a.q.token;
+      k_at += CHUNK * a.k.token;
+      v_at += CHUNK * a.v.token;
+    }
+    cp_async_commit();
+  }
+  const bf16 *in_b = a.in_b.at +
+      batch * a.in_b.batch + head * a.in_b.heads / H * a.in_b.head;
+  const float *in_g = a.in_g.at +
+      batch * a.in_g.batch + head * a.in_g.heads / H * a.in_g.head;
+  gate_values gate[LANE_TOKENS] = {{0}}; /* GATE_WARP: of this lane's tokens in the next chunk */
+  if (warp == GATE_WARP) {
+    const i64 t = LANE_TOKENS * lane;
+    TILE_UNROLL
+    for (int e = 0; e < LANE_TOKENS; e++)
+      gate[e] = load_gate(&a, in_b, in_g, t + e);
+    token_table(sTable, per_head, gate, t, T);
+    TILE_UNROLL
+    for (int e = 0; e < LANE_TOKENS; e++)
+      gate[e] = load_gate(&a, in_b, in_g, t + CHUNK + e);
+  }
+
+  int stage = 0;
+  for (int n = 0; n < chunks; n++) {
+    const i64 t0 = (i64)n * CHUNK;
+    const bf16 *q = sQ + stage * QK_TILE, *k = sK + stage * QK_TILE;
+    const bf16 *e = sK + stage * QK_TILE;
+    /* the warp's 16 columns of V, for ldmatrix with transposition */
+    const bf16 *v = sV + stage * V_TILE + a_row * V_ROW + 16 * warp + a_col;
+    const float *table = sTable + (n & 1) * TABLE;
+
+    cp_async_wait(STAGES - 2);
+    barrier_sync(); /* chunk n is in shared memory; every warp is done with chunk n - 1 */
+    {
+      const i64 next = t0 + (STAGES - 1) * CHUNK;
+      if (next < T) {
+        const int free = stage == 0 ? STAGES - 1 : stage - 1;
+        const int rows = chunk_rows(T, next);
+        load_qk(sQ + free * QK_TILE, a.q.at + q_at, a.q.token, rows);
+        load_qk(sK + free * QK_TILE, a.k.at + k_at, a.k.token, rows);
+        load_v(sV + free * V_TILE, a.v.at + v_at, a.v.token, rows);
+        q_at += CHUNK * a.q.token;
+        k_at += CHUNK * a.k.token;
+        v_at += CHUNK * a.v.token;
+      }
+      cp_async_commit();
+    }
+    if (n > 0) {
+      store_o(a.o.at + o_at, sO, a.o.token, CHUNK);
+      o_at += CHUNK * a.o.token;
+    }
+    if (warp == GATE_WARP) { /* the next chunk's table, for the tokens that it has */
+      const i64 t = t0 + CHUNK + LANE_TOKENS * lane;
+      token_table(sTable + ((n + 1) & 1) * TABLE, per_head, gate, t, T);
+    }
+
+    {
+      const int rows = chunk_rows(T, t0);
+      map_q(sQ + stage * QK_TILE, sK + stage * QK_TILE, per_head, rows);
+      map_k(sK + stage * QK_TILE, rows);
+    }
+    barrier_sync(); /* q, k and v are what the spec makes of them */
+
+    /* L and P, a block of 16 x 16 of both at a time; the diagonal blocks first */
+    for (int unit = warp; unit < UNITS; unit += WARPS) {
+      int behind = 0, col_block = unit; /* (0,0), (1,1), ... then (1,0), (2,1), ... */
+      while (col_block >= ROW_BLOCKS - behind) col_block -= ROW_BLOCKS - behind++;
+      const int row_block = col_block + behind;
+      const int rows = (16 * row_block + a_row) * QK_ROW + a_col;
+      const int columns = (16 * col_block + b_row) * QK_ROW + b_col;
+      float l[2][4] = {{0}}, p[2][4] = {{0}};
+      TILE_UNROLL
+      for (int kb = 0; kb < DK / 16; kb++) {
+        u32 ae[4], aq[4], bk[4];
+        ldmatrix_x4(ae, e + rows + 16 * kb);
+        ldmatrix_x4(aq, q + rows + 16 * kb);
+        ldmatrix_x4(bk, k + columns + 16 * kb);
+        mma_m16n8k16_bf16(l[0], ae, bk);
+        mma_m16n8k16_bf16(p[0], aq, bk);
+        mma_m16n8k16_bf16(l[1], ae, bk + 2);
+        mma_m16n8k16_bf16(p[1], aq, bk + 2);
+      }
+      const int i0 = 16 * row_block + frag_row, i1 = i0 + 8;
+      const float b0 = table[SUM + i0], b1 = table[SUM + i1];
+      const float c0 = table[BEFORE + i0], c1 = table[BEFORE + i1];
+      const float e0 = table[ERASE + i0], e1 = table[ERASE + i1];
+      TILE_UNROLL
+      for (int nb = 0; nb < 2; nb++) {
+        const int j = 16 * col_block + 8 * nb + frag_col;
+        scale4(l[nb], e0, e1);
+        const tile_f2 b = ld_f32x2(table + SUM + j);
+        /* by select: 2^x overflows above the diagonal */
+        l[nb][0] = j < i0 ? l[nb][0] * tile_exp2(c0 - b.x) : 0.0f;
+        l[nb][1] = j + 1 < i0 ? l[nb][1] * tile_exp2(c0 - b.y) : 0.0f;
+        l[nb][2] = j < i1 ? l[nb][2] * tile_exp2(c1 - b.x) : 0.0f;
+        l[nb][3] = j + 1 < i1 ? l[nb][3] * tile_exp2(c1 - b.y) : 0.0f;
+        p[nb][0] = j <= i0 ? p[nb][0] * tile_exp2(b0 - b.x) : 0.0f;
+        p[nb][1] = j + 1 <= i0 ? p[nb][1] * tile_exp2(b0 - b.y) : 0.0f;
+        p[nb][2] = j <= i1 ? p[nb][2] * tile_exp2(b1 - b.x) : 0.0f;
+        p[nb][3] = j + 1 <= i1 ? p[nb][3] * tile_exp2(b1 - b.y) : 0.0f;
+        st_u32(sP + i0 * P_ROW + j, pack_bf16x2(p[nb][0], p[nb][1]));
+        st_u32(sP + i1 * P_ROW + j, pack_bf16x2(p[nb][2], p[nb][3]));
+      }
+      if (behind == 0) {
+        float *diagonal = sDiagonal + row_block * D_TILE;
+        const int corner = 16 * row_block * P_ROW + 16 * row_block;
+        TILE_UNROLL
+        for (int nb = 0; nb < 2; nb++) {
+          const int at = frag_row * D_ROW + 8 * nb + frag_col;
+          st_f32x2(diagonal + at, l[nb][0], l[nb][1]);
+          st_f32x2(diagonal + at + 8 * D_ROW, l[nb][2], l[nb][3]);
+        }
+        warp_sync();
+        invert_diagonal(diagonal, sHigh + corner, sLow + corner);
+      } else {
+        TILE_UNROLL
+        for (int nb = 0; nb < 2; nb++) {
+          const int at = i0 * P_ROW + 16 * col_block + 8 * nb + frag_col;
+          u32 high[2], low[2];
+          split2(-l[nb][0], -l[nb][1], high, low);
+          split2(-l[nb][2], -l[nb][3], high + 1, low + 1);
+          st_u32(sHigh + at, high[0]);
+          st_u32(sLow + at, low[0]);
+          st_u32(sHigh + at + 8 * P_ROW, high[1]);
+          st_u32(sLow + at + 8 * P_ROW, low[1]);
+        }
+      }
+    }
+
+    /* X' = S' E' and O = Q S: the accumulators of S' are, rounded, A and B fragments */
+    float x[2 * ROW_BLOCKS][4] = {{0}}, out[ROW_BLOCKS][2][4] = {{{0}}};
+    TILE_UNROLL
+    for (int kb = 0; kb < DK / 16; kb++) {
+      const float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
+      const u32 lower[2] = {pack_bf16x2(s0[0], s0[1]), pack_bf16x2(s1[0], s1[1])};
+      const u32 upper[2] = {pack_bf16x2(s0[2], s0[3]), pack_bf16x2(s1[2], s1[3])};
+      const u32 as[4] = {lower[0], upper[0], lower[1], upper[1]};
+      TILE_UNROLL
+      for (int mb = 0; mb < ROW_BLOCKS; mb++) {
+        u32 be[4], aq[4];
+        ldmatrix_x4(be, e + (16 * mb + b_row) * QK_ROW + b_col + 16 * kb);
+        ldmatrix_x4(aq, q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb);
+        mma_m16n8k16_bf16(x[2 * mb], as, be);
+        mma_m16n8k16_bf16(out[mb][0], aq, lower);
+        mma_m16n8k16_bf16(x[2 * mb + 1], as, be + 2);
+        mma_m16n8k16_bf16(out[mb][1], aq, upper);
+      }
+    }
+    TILE_UNROLL
+    for (int mb = 0; mb < ROW_BLOCKS; mb++) {
+      const float *from_start = table + FROM_START + 16 * mb + frag_row;
+      const float e0 = from_start[0], e1 = from_start[8];
+      scale4(out[mb][0], e0, e1);
+      scale4(out[mb][1], e0, e1);
+    }
+    const float whole = table[WHOLE];
+    TILE_UNROLL
+    for (int nb = 0; nb < DK / 8; nb++) scale4(state[nb], whole, whole);
+    /* X' = V' - X': a column of X' is a token */
+    TILE_UNROLL
+    for (int mb = 0; mb < ROW_BLOCKS; mb++) {
+      u32 vf[4];
+      ldmatrix_x4_trans(vf, v + 16 * mb * V_ROW);
+      TILE_UNROLL
+      for (int nb = 0; nb < 2; nb++) {
+        float *y = x[2 * mb + nb];
+        const u32 v0 = vf[nb], v1 = vf[nb + 2];
+        const tile_f2 old = ld_f32x2(table + OLD + 16 * mb + 8 * nb + frag_col);
+        const tile_f2 w = ld_f32x2(table + WRITE + 16 * mb + 8 * nb + frag_col);
+        y[0] = bf16lo_f32(v0) * w.x - y[0] * old.x;
+        y[1] = bf16hi_f32(v0) * w.y - y[1] * old.y;
+        y[2] = bf16lo_f32(v1) * w.x - y[2] * old.x;
+        y[3] = bf16hi_f32(v1) * w.y - y[3] * old.y;
+      }
+    }
+
+    barrier_sync(); /* L and P are complete; chunk n - 1's output has left sO */
+    if (warp == GATE_WARP) { /* the gates of the chunk after the next; here, where no shuffle waits */
+      TILE_UNROLL
+      for (int e = 0; e < LANE_TOKENS; e++)
+        gate[e] = load_gate(&a, in_b, in_g, t0 + 2 * CHUNK + LANE_TOKENS * lane + e);
+    }
+    /* U' of 16 tokens, and what follows from it: the next X', O += P U, S' += U' K */
+    TILE_UNROLL
+    for (int jb = 0; jb < ROW_BLOCKS; jb++) {
+      const int corner = (16 * jb + b_row) * P_ROW + 16 * jb + b_col;
+      if (jb > 0) warp_sync();
+      u32 high[4], low[4], b_high[4], b_low[4];
+      float u[2][4] = {{0}};
+      split_operand(x + 2 * jb, high, low);
+      ldmatrix_x4(b_high, sHigh + corner);
+      ldmatrix_x4(b_low, sLow + corner);
+      mma_split(u[0], high, low, b_high, b_low);
+      mma_split(u[1], high, low, b_high + 2, b_low + 2);
+      split_operand(u, high, low);
+      TILE_UNROLL
+      for (int mb = jb + 1; mb < ROW_BLOCKS; mb++) {
+        ldmatrix_x4(b_high, sHigh + corner + 16 * (mb - jb) * P_ROW);
+        ldmatrix_x4(b_low, sLow + corner + 16 * (mb - jb) * P_ROW);
+        mma_split(x[2 * mb], high, low, b_high, b_low);
+        mma_split(x[2 * mb + 1], high, low, b_high + 2, b_low + 2);
+      }
+      const u32 lower[4] = {high[0], high[2], low[0], low[2]};
+      const u32 upper[4] = {high[1], high[3], low[1], low[3]};
+      TILE_UNROLL
+      for (int mb = jb; mb < ROW_BLOCKS; mb++) {
+        u32 ap[4];
+        ldmatrix_x4(ap, sP + (16 * mb + a_row) * P_ROW + a_col + 16 * jb);
+        mma_m16n8k16_bf16(out[mb][0], ap, lower + 2);
+        mma_m16n8k16_bf16(out[mb][1], ap, upper + 2);
+        mma_m16n8k16_bf16(out[mb][0], ap, lower);
+        mma_m16n8k16_bf16(out[mb][1], ap, upper);
+      }
+      TILE_UNROLL
+      for (int nb = 0; nb < 2; nb++) {
+        const tile_f2 d = ld_f32x2(table + TO_END + 16 * jb + 8 * nb + frag_col);
+        u[nb][0] *= d.x;
+        u[nb][1] *= d.y;
+        u[nb][2] *= d.x;
+        u[nb][3] *= d.y;
+      }
+      split_operand(u, high, low);
+      TILE_UNROLL
+      for (int nb = 0; nb < DK / 16; nb++) {
+        u32 bk[4];
+        ldmatrix_x4_trans(bk, k + (16 * jb + a_row) * QK_ROW + a_col + 16 * nb);
+        mma_m16n8k16_bf16(state[2 * nb], low, bk);
+        mma_m16n8k16_bf16(state[2 * nb + 1], low, bk + 2);
+        mma_m16n8k16_bf16(state[2 * nb], high, bk);
+        mma_m16n8k16_bf16(state[2 * nb + 1], high, bk + 2);
+      }
+    }
+    TILE_UNROLL
+    for (int mb = 0; mb < ROW_BLOCKS; mb++) {
+      TILE_UNROLL
+      for (int nb = 0; nb < 2; nb++) {
+        scale4(out[mb][nb], scale, scale);
+        const int at = (16 * mb + frag_row) * V_ROW + 16 * warp + 8 * nb + frag_col;
+        st_u32(sO + at, pack_bf16x2(out[mb][nb][0], out[mb][nb][1]));
+        st_u32(sO + at + 8 * V_ROW, pack_bf16x2(out[mb][nb][2], out[mb][nb][3]));
+      }
+    }
+    if (++stage == STAGES) stage = 0;
+  }
+
+  barrier_sync(); /* the last chunk's output is complete */
+  store_o(a.o.at + o_at, sO, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK));
+  if (a.ht.at) {
+    float *ht = a.ht.at + batch * a.ht.batch + head * a.ht.head;
+    TILE_UNROLL
+    for (int n = 0; n < DK / 8; n++)
+      TILE_UNROLL
+      for (int e = 0; e < 4; e++) {
+        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
+        ht[k * a.ht.token + v] = state[n][e];
+      }
+  }
+}
