@@ -78,6 +78,9 @@ static void test_all_architectures(void **state) {
     compile_shipped("mamba2", archs[a], 128, 64);
     compile_shipped("mamba2", archs[a], 60, 100);
     compile_shipped("simple_gla", archs[a], 256, 192);
+    compile_shipped("gated_deltanet", archs[a], 128, 128);
+    compile_shipped("deltanet", archs[a], 128, 64);
+    compile_shipped("comba", archs[a], 64, 128);
   }
   print_message("slowest: %.0f ms from spec to cubin\n", slowest_ms);
 }
