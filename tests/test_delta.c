@@ -295,7 +295,7 @@ static void test_forms(void **state) {
       /* the vector is q, and the state's own decay acts after the erasure reads it */
       "local q, k = input { \"q\", dk }, input { \"k\", dk }\n"
       "return variant { name = \"x\", q = q, k = k,\n"
-      "  transition = { decay(1 - 2^(-5 - head)) - outer(0.7 * k, q) } }",
+      "  transition = { decay(sigmoid(input \"f\")) - outer(0.7 * k, q) } }",
       /* no scalar anywhere, so no table */
       "local k = l2norm(input { \"k\", dk })\n"
       "return variant { name = \"x\", k = k, transition = { identity - outer(k, k) } }",
