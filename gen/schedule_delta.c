@@ -69,16 +69,17 @@ static double larger(double x, double y) {
   return x > y ? x : y;
 }
 
-/* Microseconds that an SM takes to move each of its blocks one chunk on: the solution, block of 16
- * by block of 16, which no other warp hides, and a part for each warp that shares the SM. An
- * estimate from the number of instructions; not measured yet. */
-static double chunk_us(const struct plan *p) {
-  const double warps = p->blocks_an_sm * p->threads / 32, size = p->config.chunk / 64.0;
-  return 1.0 + size * (1.0 + warps * (0.15 + 0.003 * p->config.dk));
+/* What a block takes to move on by a chunk, in ns a token: the solution, block of 16 by block of
+ * 16, which no other warp hides, and a part for each warp that shares the SM. An estimate from the
+ * number of instructions; not measured yet. */
+static void predict_steps(struct plan *p) {
+  const double ns_a_token = 1e3 / p->config.chunk, size = p->config.chunk / 64.0;
+  p->alone_ns = (1.0 + size) * ns_a_token;
+  p->share_ns = p->threads / 32 * size * (0.15 + 0.003 * p->config.dk) * ns_a_token;
 }
 
-/* Bytes, FLOPs, and a time from three bounds: memory, tensor cores, the latency of a chunk. */
-static void predict(struct plan *p, double other_bytes) {
+/* Bytes, FLOPs, and what they take. */
+static void predict_rates(struct plan *p, double other_bytes) {
   const double dk = p->config.dk, dv = p->config.dv, again = p->blocks_a_head - 1;
   const double chunk = p->config.chunk;
   const struct target *t = p->target;
@@ -92,9 +93,7 @@ static void predict(struct plan *p, double other_bytes) {
   /* each further part of a head reads q and k again, from L2, and computes L and P again */
   const double l2 = 4 * dk * again / (2 * t->copy_gbs);
   const double tensor_again = 2 * (chunk + 16) * dk * again / t->mma_tflops / 1e3;
-  const double latency =
-      1e3 * chunk_us(p) * p->blocks_a_head / (chunk * (double)t->sms * p->blocks_an_sm);
-  p->predicted_ns = larger(latency, larger(memory + l2, tensor + tensor_again));
+  p->rate_ns = larger(memory + l2, tensor + tensor_again);
 }
 
 static int candidates(const struct variant *v, const struct gen_config *config,
@@ -114,7 +113,8 @@ static int candidates(const struct variant *v, const struct gen_config *config,
       p->stages = STAGES;
       p->smem_bytes = smem_bytes(p, v, &form);
       scan_fit(p, v, &form.roles, registers_wanted(&p->config), a);
-      if (!p->reason) predict(p, scan_other_bytes(v, &form.roles, config->dv) + vector);
+      predict_steps(p);
+      predict_rates(p, scan_other_bytes(v, &form.roles, config->dv) + vector);
     }
   }
   return n;

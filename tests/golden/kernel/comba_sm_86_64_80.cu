@@ -227,6 +227,7 @@ typedef struct op_args {
   struct { const float *at; i64 batch, token, head, heads; } h0; /* h0 [B,H,dk,dv], or null */
   struct { bf16 *at; i64 batch, token, head, heads; } o; /* o [B,T,H,dv] */
   struct { float *at; i64 batch, token, head, heads; } ht; /* ht [B,H,dk,dv], or null */
+  struct { const void *at; i64 batch, token, head, heads; } cu_seqlens; /* cu_seqlens [N+1], int or i64, or null */
 } op_args;
 
 /* What the spec's expressions read once a head. */
@@ -242,9 +243,9 @@ typedef struct gate_values {
 } gate_values;
 
 /* of token t; zeros past the sequence's end */
-TILE_FN gate_values load_gate(const op_args *a, const bf16 *in_b, const float *in_g, i64 t) {
+TILE_FN gate_values load_gate(const op_args *a, const bf16 *in_b, const float *in_g, i64 t, i64 T) {
   gate_values gate;
-  const int inside = t < a->T;
+  const int inside = t < T;
   gate.in_b = inside ? bf16lo_f32((u32)in_b[t * a->in_b.token]) : 0.0f;
   gate.in_g = inside ? in_g[t * a->in_g.token] : 0.0f;
   return gate;
@@ -446,6 +447,17 @@ TILE_FN void store_o(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
   }
 }
 
+/* The first token of sequence n of a packed batch; a wrong number is moved into the arrays. */
+TILE_FN i64 sequence_start(const op_args *a, i64 n) {
+  const i64 at = n * a->cu_seqlens.batch;
+  i64 start;
+  if (a->cu_seqlens.heads == 8)
+    start = ((const i64 *)a->cu_seqlens.at)[at];
+  else
+    start = ((const int *)a->cu_seqlens.at)[at];
+  return start < 0 ? 0 : start < a->T ? start : a->T;
+}
+
 /* rows of the chunk that starts at token `first`: CHUNK, or fewer at the sequence's end */
 TILE_FN int chunk_rows(i64 T, i64 first) { return T - first < CHUNK ? (int)(T - first) : CHUNK; }
 
@@ -522,14 +534,21 @@ TILE_KERNEL(comba_forward, op_args, THREADS, 2) {
   const int a_row = lane & 15, a_col = 8 * (lane >> 4);
   const int b_row = (lane & 7) + 8 * (lane >> 4), b_col = 8 * ((lane >> 3) & 1);
 
-  const i64 T = a.T;
-  const int chunks = (int)((T + CHUNK - 1) / CHUNK), H = (int)a.H, block = (int)tile_block();
+  const int H = (int)a.H, block = (int)tile_block();
   const int batch = block / H, head = block % H;
+  /* the tokens of this block's sequence: a row of the batch, or a part of a packed one */
+  i64 first = 0, T = a.T;
+  if (a.cu_seqlens.at) {
+    first = sequence_start(&a, batch);
+    T = sequence_start(&a, batch + 1) - first;
+    if (T < 0) T = 0; /* the numbers decrease */
+  }
+  const int chunks = (int)((T + CHUNK - 1) / CHUNK);
   /* element offsets of the next chunk to load and to store */
-  i64 q_at = batch * a.q.batch + head * a.q.heads / H * a.q.head;
-  i64 k_at = batch * a.k.batch + head * a.k.heads / H * a.k.head;
-  i64 v_at = batch * a.v.batch + head * a.v.heads / H * a.v.head;
-  i64 o_at = batch * a.o.batch + head * a.o.head;
+  i64 q_at = batch * a.q.batch + first * a.q.token + head * a.q.heads / H * a.q.head;
+  i64 k_at = batch * a.k.batch + first * a.k.token + head * a.k.heads / H * a.k.head;
+  i64 v_at = batch * a.v.batch + first * a.v.token + head * a.v.heads / H * a.v.head;
+  i64 o_at = batch * a.o.batch + first * a.o.token + head * a.o.head;
   head_values per_head;
   per_head.param_d = a.param_d.at[head * a.param_d.heads / H * a.param_d.head];
   per_head.param_D = a.param_D.at[head * a.param_D.heads / H * a.param_D.head];
@@ -560,20 +579,18 @@ TILE_KERNEL(comba_forward, op_args, THREADS, 2) {
     }
     cp_async_commit();
   }
-  const bf16 *in_b = a.in_b.at +
-      batch * a.in_b.batch + head * a.in_b.heads / H * a.in_b.head;
-  const float *in_g = a.in_g.at +
-      batch * a.in_g.batch + head * a.in_g.heads / H * a.in_g.head;
+  const bf16 *in_b = a.in_b.at + batch * a.in_b.batch + first * a.in_b.token + head * a.in_b.heads / H * a.in_b.head;
+  const float *in_g = a.in_g.at + batch * a.in_g.batch + first * a.in_g.token + head * a.in_g.heads / H * a.in_g.head;
   gate_values gate[LANE_TOKENS] = {{0}}; /* GATE_WARP: of this lane's tokens in the next chunk */
   if (warp == GATE_WARP) {
     const i64 t = LANE_TOKENS * lane;
     TILE_UNROLL
     for (int e = 0; e < LANE_TOKENS; e++)
-      gate[e] = load_gate(&a, in_b, in_g, t + e);
+      gate[e] = load_gate(&a, in_b, in_g, t + e, T);
     token_table(sTable, per_head, gate, t, T);
     TILE_UNROLL
     for (int e = 0; e < LANE_TOKENS; e++)
-      gate[e] = load_gate(&a, in_b, in_g, t + CHUNK + e);
+      gate[e] = load_gate(&a, in_b, in_g, t + CHUNK + e, T);
   }
 
   int stage = 0;
@@ -734,7 +751,7 @@ TILE_KERNEL(comba_forward, op_args, THREADS, 2) {
     if (warp == GATE_WARP) { /* the gates of the chunk after the next; here, where no shuffle waits */
       TILE_UNROLL
       for (int e = 0; e < LANE_TOKENS; e++)
-        gate[e] = load_gate(&a, in_b, in_g, t0 + 2 * CHUNK + LANE_TOKENS * lane + e);
+        gate[e] = load_gate(&a, in_b, in_g, t0 + 2 * CHUNK + LANE_TOKENS * lane + e, T);
     }
     /* U' of 16 tokens, and what follows from it: the next X', O += P U, S' += U' K */
     TILE_UNROLL
@@ -800,7 +817,8 @@ TILE_KERNEL(comba_forward, op_args, THREADS, 2) {
   }
 
   barrier_sync(); /* the last chunk's output is complete */
-  store_o(a.o.at + o_at, sO, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK));
+  if (chunks > 0) /* a packed sequence may be empty */
+    store_o(a.o.at + o_at, sO, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK));
   if (a.ht.at) {
     float *ht = a.ht.at + batch * a.ht.batch + head * a.ht.head;
     TILE_UNROLL

@@ -232,6 +232,7 @@ typedef struct op_args {
   struct { const float *at; i64 batch, token, head, heads; } h0; /* h0 [B,H,dk,dv], or null */
   struct { bf16 *at; i64 batch, token, head, heads; } o; /* o [B,T,H,dv] */
   struct { float *at; i64 batch, token, head, heads; } ht; /* ht [B,H,dk,dv], or null */
+  struct { const void *at; i64 batch, token, head, heads; } cu_seqlens; /* cu_seqlens [N+1], int or i64, or null */
 } op_args;
 
 /* What the spec's expressions read once a head. */
@@ -247,9 +248,9 @@ typedef struct gate_values {
 } gate_values;
 
 /* of token t; zeros past the sequence's end */
-TILE_FN gate_values load_gate(const op_args *a, const float *in_a, const float *in_b, i64 t) {
+TILE_FN gate_values load_gate(const op_args *a, const float *in_a, const float *in_b, i64 t, i64 T) {
   gate_values gate;
-  const int inside = t < a->T;
+  const int inside = t < T;
   gate.in_a = inside ? in_a[t * a->in_a.token] : 0.0f;
   gate.in_b = inside ? in_b[t * a->in_b.token] : 0.0f;
   return gate;
@@ -433,6 +434,17 @@ TILE_FN void store_o(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
   }
 }
 
+/* The first token of sequence n of a packed batch; a wrong number is moved into the arrays. */
+TILE_FN i64 sequence_start(const op_args *a, i64 n) {
+  const i64 at = n * a->cu_seqlens.batch;
+  i64 start;
+  if (a->cu_seqlens.heads == 8)
+    start = ((const i64 *)a->cu_seqlens.at)[at];
+  else
+    start = ((const int *)a->cu_seqlens.at)[at];
+  return start < 0 ? 0 : start < a->T ? start : a->T;
+}
+
 /* rows of the chunk that starts at token `first`: CHUNK, or fewer at the sequence's end */
 TILE_FN int chunk_rows(i64 T, i64 first) { return T - first < CHUNK ? (int)(T - first) : CHUNK; }
 
@@ -509,14 +521,21 @@ TILE_KERNEL(gated_deltanet_forward, op_args, THREADS, 1) {
   const int a_row = lane & 15, a_col = 8 * (lane >> 4);
   const int b_row = (lane & 7) + 8 * (lane >> 4), b_col = 8 * ((lane >> 3) & 1);
 
-  const i64 T = a.T;
-  const int chunks = (int)((T + CHUNK - 1) / CHUNK), H = (int)a.H, block = (int)tile_block();
+  const int H = (int)a.H, block = (int)tile_block();
   const int batch = block / H, head = block % H;
+  /* the tokens of this block's sequence: a row of the batch, or a part of a packed one */
+  i64 first = 0, T = a.T;
+  if (a.cu_seqlens.at) {
+    first = sequence_start(&a, batch);
+    T = sequence_start(&a, batch + 1) - first;
+    if (T < 0) T = 0; /* the numbers decrease */
+  }
+  const int chunks = (int)((T + CHUNK - 1) / CHUNK);
   /* element offsets of the next chunk to load and to store */
-  i64 q_at = batch * a.q.batch + head * a.q.heads / H * a.q.head;
-  i64 k_at = batch * a.k.batch + head * a.k.heads / H * a.k.head;
-  i64 v_at = batch * a.v.batch + head * a.v.heads / H * a.v.head;
-  i64 o_at = batch * a.o.batch + head * a.o.head;
+  i64 q_at = batch * a.q.batch + first * a.q.token + head * a.q.heads / H * a.q.head;
+  i64 k_at = batch * a.k.batch + first * a.k.token + head * a.k.heads / H * a.k.head;
+  i64 v_at = batch * a.v.batch + first * a.v.token + head * a.v.heads / H * a.v.head;
+  i64 o_at = batch * a.o.batch + first * a.o.token + head * a.o.head;
   head_values per_head;
   per_head.param_A_log = a.param_A_log.at[head * a.param_A_log.heads / H * a.param_A_log.head];
   per_head.param_dt_bias = a.param_dt_bias.at[head * a.param_dt_bias.heads / H * a.param_dt_bias.head];
@@ -547,20 +566,18 @@ TILE_KERNEL(gated_deltanet_forward, op_args, THREADS, 1) {
     }
     cp_async_commit();
   }
-  const float *in_a = a.in_a.at +
-      batch * a.in_a.batch + head * a.in_a.heads / H * a.in_a.head;
-  const float *in_b = a.in_b.at +
-      batch * a.in_b.batch + head * a.in_b.heads / H * a.in_b.head;
+  const float *in_a = a.in_a.at + batch * a.in_a.batch + first * a.in_a.token + head * a.in_a.heads / H * a.in_a.head;
+  const float *in_b = a.in_b.at + batch * a.in_b.batch + first * a.in_b.token + head * a.in_b.heads / H * a.in_b.head;
   gate_values gate[LANE_TOKENS] = {{0}}; /* GATE_WARP: of this lane's tokens in the next chunk */
   if (warp == GATE_WARP) {
     const i64 t = LANE_TOKENS * lane;
     TILE_UNROLL
     for (int e = 0; e < LANE_TOKENS; e++)
-      gate[e] = load_gate(&a, in_a, in_b, t + e);
+      gate[e] = load_gate(&a, in_a, in_b, t + e, T);
     token_table(sTable, per_head, gate, t, T);
     TILE_UNROLL
     for (int e = 0; e < LANE_TOKENS; e++)
-      gate[e] = load_gate(&a, in_a, in_b, t + CHUNK + e);
+      gate[e] = load_gate(&a, in_a, in_b, t + CHUNK + e, T);
   }
 
   int stage = 0;
@@ -720,7 +737,7 @@ TILE_KERNEL(gated_deltanet_forward, op_args, THREADS, 1) {
     if (warp == GATE_WARP) { /* the gates of the chunk after the next; here, where no shuffle waits */
       TILE_UNROLL
       for (int e = 0; e < LANE_TOKENS; e++)
-        gate[e] = load_gate(&a, in_a, in_b, t0 + 2 * CHUNK + LANE_TOKENS * lane + e);
+        gate[e] = load_gate(&a, in_a, in_b, t0 + 2 * CHUNK + LANE_TOKENS * lane + e, T);
     }
     /* U' of 16 tokens, and what follows from it: the next X', O += P U, S' += U' K */
     TILE_UNROLL
@@ -786,7 +803,8 @@ TILE_KERNEL(gated_deltanet_forward, op_args, THREADS, 1) {
   }
 
   barrier_sync(); /* the last chunk's output is complete */
-  store_o(a.o.at + o_at, sO, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK));
+  if (chunks > 0) /* a packed sequence may be empty */
+    store_o(a.o.at + o_at, sO, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK));
   if (a.ht.at) {
     float *ht = a.ht.at + batch * a.ht.batch + head * a.ht.head;
     TILE_UNROLL
