@@ -172,7 +172,7 @@ static void test_deltanet(void **state) {
   draw_all(w);
   double expected[23 * DV];
   delta_by_hand(w, false, expected);
-  assert_engines(w, expected, 3);
+  assert_engines(w, expected, 4);
   world_destroy(w);
 }
 
@@ -186,7 +186,7 @@ static void test_gated_deltanet(void **state) {
   double *g = array(w, "g"), expected[23 * DV];
   for (int t = 0; t < 23; t++) g[t] = t == 11 ? -INFINITY : -0.3 * fabs(g[t]);
   delta_by_hand(w, true, expected);
-  assert_engines(w, expected, 3);
+  assert_engines(w, expected, 4);
   world_destroy(w);
 }
 
@@ -201,7 +201,7 @@ static void test_delta_without_low(void **state) {
   draw_all(w);
   double expected[23 * DV];
   delta_by_hand(w, false, expected);
-  assert_engines(w, expected, 3);
+  assert_engines(w, expected, 4);
   world_destroy(w);
 }
 
