@@ -9,12 +9,17 @@
 
 #include <stdlib.h>
 
+/* A spec that ships, or one of tests/specs. */
 static char *test_spec(const char *name) {
-  char file[80];
-  snprintf(file, sizeof file, "tests/specs/%s.lua", name);
-  char *path = source_path(file), *text = read_file(path, NULL);
+  static const char *const folders[] = {"specs", "tests/specs"};
+  char file[80], *text = NULL;
+  for (int i = 0; i < 2 && !text; i++) {
+    snprintf(file, sizeof file, "%s/%s.lua", folders[i], name);
+    char *path = source_path(file);
+    text = read_file(path, NULL);
+    free(path);
+  }
   assert_non_null(text);
-  free(path);
   return text;
 }
 
