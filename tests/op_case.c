@@ -204,8 +204,8 @@ static void make_arrays(struct trial *t) {
     const struct leaf *leaf = leaf_named(t->v, s->info.name);
     const bool packs = s->info.axes[0] == 'C'; /* cu_seqlens: a case is a batch */
     s->present = !s->info.optional || (c->state && c->pass == MKC_FORWARD && !packs);
-    lay_out(s, c, heads_of(c, leaf));
     if (!s->present) continue;
+    lay_out(s, c, heads_of(c, leaf));
     allocate(t->device->cu, s);
     if (s->info.output && !s->info.in_place) continue;
     fill(s, leaf, c, c->seed + (uint64_t)i);
