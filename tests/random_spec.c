@@ -18,7 +18,8 @@ uint64_t random_next(struct random *r) { /* splitmix64 */
 }
 
 int random_below(struct random *r, int n) {
-  return (int)(random_next(r) % (uint64_t)n);
+  const uint64_t x = random_next(r);
+  return n > 0 ? (int)(x % (uint64_t)n) : 0;
 }
 
 bool random_chance(struct random *r, int in_hundred) {
@@ -35,6 +36,9 @@ struct symbol {
   int flat;    /* the first so many productions are the ones for no depth */
   const char *rules[MAX_RULES];
 };
+
+static const char wide_roles[] = "  k = concat(input { \"ka\", dk }, input { \"kb\", dk }),\n"
+                                 "  q = concat(input { \"qa\", dk }, input { \"qb\", dk }),\n";
 
 static const struct symbol grammar[] = {
     /* scalars of a token: proved in [0,1], proved <= 0, any, a weight of about 1 */
@@ -111,9 +115,7 @@ static const struct symbol grammar[] = {
      false,
      9,
      {"  normaliser = max(abs(rowsum), 1),\n",
-      "  q = input { \"qa\", dk } + input { \"qb\", dk },\n",
-      "  k = concat(input { \"ka\", dk }, input { \"kb\", dk }), q = concat(input { \"qa\", dk }, "
-      "input { \"qb\", dk }),\n",
+      "  q = input { \"qa\", dk } + input { \"qb\", dk },\n", wide_roles,
       "  transition = { delta(sigmoid(input \"rate\")) },\n",
       "  transition = { decay(sigmoid(input { \"f\", dk })) },\n",
       "  transition = { decay(sigmoid(sum(input { \"f\", dk }))) },\n",

@@ -21,7 +21,7 @@ struct random {
   uint64_t state;
 };
 uint64_t random_next(struct random *r);
-int random_below(struct random *r, int n); /* 0 .. n-1 */
+int random_below(struct random *r, int n); /* 0 .. n-1; 0 for n = 0 */
 bool random_chance(struct random *r, int in_hundred);
 
 enum spec_kind {

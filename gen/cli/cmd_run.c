@@ -138,9 +138,9 @@ mkc_status cmd_run(struct cli *cli, struct error *err) {
   r->device = args_text(&cli->args, OPTION_DEVICE, "cpu");
   r->pass = cli_config(cli).pass;
   r->dtype = cli_config(cli).dtype;
-  int cursor = 0;
-  if (args_each(&cli->args, OPTION_ARCH, &cursor) && args_each(&cli->args, OPTION_ARCH, &cursor))
-    return error_set(err, MKC_E_USAGE, "a run is of one kernel: give one --arch");
+  int cursor = 0, archs = 0;
+  while (args_each(&cli->args, OPTION_ARCH, &cursor)) archs++;
+  if (archs > 1) return error_set(err, MKC_E_USAGE, "a run is of one kernel: give one --arch");
   mkc_status status = device_parse(r->device, &gpu, err);
   if (status) return error_set(err, MKC_E_USAGE, "--device=%s: expected cpu or cuda:N", r->device);
   if (args_flag(&cli->args, OPTION_CHECK)) {
