@@ -47,7 +47,7 @@ static const struct symbol grammar[] = {
      4,
      {"exp(<gate>)", "sigmoid(<scalar>)", "(1 - 2^(-<small> - head))", "exp(-exp(<param>) * <dt>)",
       "exp(<nonpos>)", "sigmoid(<any>)", "<unit> * <unit>", "(1 - <unit> * <fraction>)",
-      "max(0, min(1, <any> + 1))", "<unit>^2", "max(<unit>, <fraction>)", "sqrt(<unit>)",
+      "max(0, min(1, <scalar> + 1))", "<unit>^2", "max(<unit>, <fraction>)", "sqrt(<unit>)",
       "(<unit> + <unit>) / 2", "min(<unit>, <unit>)"}},
     {"nonpos",
      true,
