@@ -76,7 +76,12 @@ typedef enum mkc_pass {
   MKC_STEP = 1     /* decode: one token, or a few draft tokens, the state updated in place */
 } mkc_pass;
 
-typedef enum mkc_check { MKC_CHECK_NONE = 0, MKC_CHECK_ADDRESS = 1 } mkc_check;
+/* What the CPU device looks for besides deadlocks and divergence, at the cost of some speed. */
+typedef enum mkc_check {
+  MKC_CHECK_NONE = 0,
+  MKC_CHECK_ADDRESS = 1, /* stray accesses; the process must have AddressSanitizer loaded */
+  MKC_CHECK_RACE = 2     /* accesses to memory that no barrier orders */
+} mkc_check;
 
 typedef struct mkc_context mkc_context; /* caches and libraries; safe to share between threads */
 typedef struct mkc_op mkc_op;           /* one pass of one variant at one configuration */
@@ -128,7 +133,7 @@ typedef struct mkc_op_options {
   mkc_dtype dtype; /* of q, k, v and o */
   int dk, dv;      /* channels of a head */
   int chunk;       /* tokens a chunk; 0: the planner's choice */
-  mkc_check check; /* MKC_CHECK_ADDRESS wants a process with AddressSanitizer loaded */
+  mkc_check check; /* for the CPU device */
   int align; /* bytes that arrays over channels and their strides are multiples of: 16, 8, 4 or
                 2; 0: as many as rows of dk and dv channels are */
   const mkc_setting *settings; /* values for options of the spec; may be NULL */

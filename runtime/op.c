@@ -86,7 +86,7 @@ static mkc_status check_options(const mkc_op_options *o, int gpu, struct error *
     return error_set(err, MKC_E_ARGUMENT, "heads = %d: B * H of a launch, or 0", o->heads);
   if (o->pass != MKC_FORWARD && o->pass != MKC_STEP)
     return error_set(err, MKC_E_ARGUMENT, "pass %d is none of MKC_FORWARD, MKC_STEP", (int)o->pass);
-  if ((unsigned)o->check > MKC_CHECK_ADDRESS)
+  if ((unsigned)o->check > MKC_CHECK_RACE)
     return error_set(err, MKC_E_ARGUMENT, "unknown check %d", (int)o->check);
   if (o->check != MKC_CHECK_NONE && gpu >= 0)
     return error_set(err, MKC_E_ARGUMENT, "checks are for the CPU device, not for %s", o->device);

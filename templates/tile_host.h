@@ -24,7 +24,7 @@ typedef long long i64;
 
 /* ---- what the runtime and the kernel's object agree on ---- */
 
-enum { TILE_HOST_VERSION = 2 };
+enum { TILE_HOST_VERSION = 3 };
 
 struct tile_site {
   const char *op, *file;
@@ -42,7 +42,8 @@ struct tile_host_api {
   int version;
   int (*tid)(void);
   i64 (*block)(void);
-  void *(*smem_array)(u64 offset, u64 bytes, const char *name, const struct tile_site *at);
+  void *(*smem_array)(u64 offset, u64 count, u64 element_bytes, const char *name,
+                      const struct tile_site *at);
   void (*smem_begin)(u64 bytes, const struct tile_site *at);
   void (*barrier)(int id, int threads, const struct tile_site *at); /* threads 0: the block's */
   void (*warp_sync)(const struct tile_site *at);
@@ -55,17 +56,24 @@ struct tile_host_api {
   void (*cp_async_commit)(void);
   void (*cp_async_wait)(int groups, const struct tile_site *at);
   void (*misaligned)(const void *p, int align, const struct tile_site *at); /* does not return */
+  void (*access)(const void *p, u64 bytes, int write, const void *pc); /* pc: where it returns to */
 };
 
 struct tile_kernel {             /* exported as NAME_kernel */
   void (*run)(const void *args); /* one thread */
   u64 args_bytes;
   int threads, min_blocks;
+  int follows_accesses; /* each one is told to api->access: built with TILE_HOST_RACES */
 };
 
 /* ---- floats and their bits, on both sides ---- */
 
+/* Inlined for the race checker, so that an access is traced to the line that called for it. */
+#ifdef TILE_HOST_RACES
+#define TILE_FN static inline __attribute__((unused, always_inline))
+#else
 #define TILE_FN static inline __attribute__((unused))
+#endif
 
 TILE_FN float tile_float(u32 bits) {
   float x;
@@ -94,9 +102,72 @@ TILE_FN float tile_f16_f32(u32 x) {
 
 static const struct tile_host_api *tile_api; /* set once, before the first launch */
 
+/* ---- every access to memory, for the race checker ----
+ * The compiler instruments the kernel with -fsanitize=thread, and the functions that it then calls
+ * before each access are these: ThreadSanitizer's runtime takes no part. Compilers turn loops and
+ * assignments of structs into calls of memset and memcpy, so those are here too. */
+
+#ifdef TILE_HOST_RACES
+#define TILE_FOLLOWS_ACCESSES 1
+#define TILE_UNHOOKED __attribute__((no_sanitize("thread")))
+#define TILE_HOOK TILE_UNHOOKED __attribute__((noinline, used, visibility("hidden")))
+#define TILE_ACCESS(p, bytes, write) \
+  tile_api->access((p), (bytes), (write), __builtin_return_address(0))
+#define TILE_HOOKS(bytes)                                 \
+  TILE_HOOK void __tsan_read##bytes(void *p) {            \
+    TILE_ACCESS(p, bytes, 0);                             \
+  }                                                       \
+  TILE_HOOK void __tsan_write##bytes(void *p) {           \
+    TILE_ACCESS(p, bytes, 1);                             \
+  }                                                       \
+  TILE_HOOK void __tsan_unaligned_read##bytes(void *p) {  \
+    TILE_ACCESS(p, bytes, 0);                             \
+  }                                                       \
+  TILE_HOOK void __tsan_unaligned_write##bytes(void *p) { \
+    TILE_ACCESS(p, bytes, 1);                             \
+  }
+TILE_HOOKS(1)
+TILE_HOOKS(2)
+TILE_HOOKS(4)
+TILE_HOOKS(8)
+TILE_HOOKS(16)
+TILE_HOOK void __tsan_read_range(void *p, u64 bytes) {
+  TILE_ACCESS(p, bytes, 0);
+}
+TILE_HOOK void __tsan_write_range(void *p, u64 bytes) {
+  TILE_ACCESS(p, bytes, 1);
+}
+TILE_HOOK void __tsan_init(void) {}
+TILE_HOOK void __tsan_func_entry(void *caller) {
+  (void)caller;
+}
+TILE_HOOK void __tsan_func_exit(void) {}
+TILE_HOOK void *memset(void *p, int x, __SIZE_TYPE__ n) {
+  TILE_ACCESS(p, n, 1);
+  for (volatile char *c = (volatile char *)p; n > 0; n--) *c++ = (char)x;
+  return p;
+}
+#define TILE_MOVE(name)                                                 \
+  TILE_HOOK void *name(void *p, const void *from, __SIZE_TYPE__ n) {    \
+    TILE_ACCESS(from, n, 0);                                            \
+    TILE_ACCESS(p, n, 1);                                               \
+    const int backwards = (__UINTPTR_TYPE__)p > (__UINTPTR_TYPE__)from; \
+    for (u64 i = 0; i < n; i++) {                                       \
+      const u64 at = backwards ? n - 1 - i : i;                         \
+      ((volatile char *)p)[at] = ((const char *)from)[at];              \
+    }                                                                   \
+    return p;                                                           \
+  }
+TILE_MOVE(memcpy)
+TILE_MOVE(memmove)
+#else
+#define TILE_FOLLOWS_ACCESSES 0
+#define TILE_UNHOOKED
+#endif
+
 /* 0, or the version that this object wants. */
 TILE_EXPORT int tile_host_init(const struct tile_host_api *api);
-TILE_EXPORT int tile_host_init(const struct tile_host_api *api) {
+TILE_EXPORT TILE_UNHOOKED int tile_host_init(const struct tile_host_api *api) {
   tile_api = api;
   return api->version == TILE_HOST_VERSION ? 0 : TILE_HOST_VERSION;
 }
@@ -107,18 +178,19 @@ TILE_EXPORT int tile_host_init(const struct tile_host_api *api) {
     &tile_site_;                                                                      \
   }))
 
-#define TILE_KERNEL(name, args_type, threads, min_blocks)                                        \
-  static void name##_thread(const args_type a __attribute__((unused)));                          \
-  static void name##_run(const void *tile_args_) {                                               \
-    name##_thread(*(const args_type *)tile_args_);                                               \
-  }                                                                                              \
-  TILE_EXPORT extern const struct tile_kernel name##_kernel;                                     \
-  const struct tile_kernel name##_kernel = {name##_run, sizeof(args_type), threads, min_blocks}; \
+#define TILE_KERNEL(name, args_type, threads, min_blocks)                                         \
+  static void __attribute__((noinline)) name##_thread(const args_type a __attribute__((unused))); \
+  static void name##_run(const void *tile_args_) {                                                \
+    name##_thread(*(const args_type *)tile_args_);                                                \
+  }                                                                                               \
+  TILE_EXPORT extern const struct tile_kernel name##_kernel;                                      \
+  const struct tile_kernel name##_kernel = {name##_run, sizeof(args_type), threads, min_blocks,   \
+                                            TILE_FOLLOWS_ACCESSES};                               \
   static void name##_thread(const args_type a __attribute__((unused)))
 
 #define TILE_SMEM_BEGIN(total) tile_api->smem_begin((u64)(total), TILE_SITE("TILE_SMEM_BEGIN"))
-#define TILE_SMEM(type, name, byte_offset, count)                                                  \
-  type *const name = (type *)tile_api->smem_array((u64)(byte_offset), sizeof(type) * (u64)(count), \
+#define TILE_SMEM(type, name, byte_offset, count)                                                 \
+  type *const name = (type *)tile_api->smem_array((u64)(byte_offset), (u64)(count), sizeof(type), \
                                                   #name, TILE_SITE("TILE_SMEM"))
 
 /* ---- who am I ---- */
@@ -156,57 +228,54 @@ typedef struct __attribute__((aligned(8))) tile_f2 {
 typedef struct __attribute__((aligned(16))) tile_f4 {
   float x, y, z, w;
 } tile_f4;
-typedef struct __attribute__((aligned(16))) tile_u4 {
-  u32 x, y, z, w;
-} tile_u4;
+/* What moves at once. Not memcpy: compilers make some lengths a call, which is not instrumented. */
+typedef u32 tile_v1 __attribute__((may_alias));
+typedef float tile_v2 __attribute__((vector_size(8), may_alias));
+typedef float tile_v4 __attribute__((vector_size(16), may_alias));
 
 /* A GPU faults on a misaligned access; so do we. */
 #define TILE_ALIGNED(p, n) \
   if ((__UINTPTR_TYPE__)(p) & ((n)-1)) tile_api->misaligned((p), (n), at)
 
 TILE_FN u32 tile_ld_u32(const void *p, const struct tile_site *at) {
-  u32 v;
   TILE_ALIGNED(p, 4);
-  __builtin_memcpy(&v, p, 4);
-  return v;
+  return *(const tile_v1 *)p;
 }
 TILE_FN void tile_st_u32(void *p, u32 v, const struct tile_site *at) {
   TILE_ALIGNED(p, 4);
-  __builtin_memcpy(p, &v, 4);
+  *(tile_v1 *)p = v;
 }
 TILE_FN tile_f2 tile_ld_f2(const void *p, const struct tile_site *at) {
-  tile_f2 v;
   TILE_ALIGNED(p, 8);
-  __builtin_memcpy(&v, p, 8);
-  return v;
+  const tile_v2 v = *(const tile_v2 *)p;
+  const tile_f2 r = {v[0], v[1]};
+  return r;
 }
 TILE_FN void tile_st_f2(void *p, float x, float y, const struct tile_site *at) {
-  const tile_f2 v = {x, y};
+  const tile_v2 v = {x, y};
   TILE_ALIGNED(p, 8);
-  __builtin_memcpy(p, &v, 8);
+  *(tile_v2 *)p = v;
 }
 TILE_FN tile_f4 tile_ld_f4(const void *p, const struct tile_site *at) {
-  tile_f4 v;
   TILE_ALIGNED(p, 16);
-  __builtin_memcpy(&v, p, 16);
-  return v;
+  const tile_v4 v = *(const tile_v4 *)p;
+  const tile_f4 r = {v[0], v[1], v[2], v[3]};
+  return r;
 }
 TILE_FN void tile_st_f4(void *p, float x, float y, float z, float w, const struct tile_site *at) {
-  const tile_f4 v = {x, y, z, w};
+  const tile_v4 v = {x, y, z, w};
   TILE_ALIGNED(p, 16);
-  __builtin_memcpy(p, &v, 16);
+  *(tile_v4 *)p = v;
 }
-#define TILE_COPY(bytes)                                                                   \
+#define TILE_COPY(bytes, type)                                                             \
   TILE_FN void tile_copy_##bytes(void *dst, const void *src, const struct tile_site *at) { \
-    char v[bytes];                                                                         \
     TILE_ALIGNED(src, bytes);                                                              \
     TILE_ALIGNED(dst, bytes);                                                              \
-    __builtin_memcpy(v, src, bytes);                                                       \
-    __builtin_memcpy(dst, v, bytes);                                                       \
+    *(type *)dst = *(const type *)src;                                                     \
   }
-TILE_COPY(16)
-TILE_COPY(8)
-TILE_COPY(4)
+TILE_COPY(16, tile_v4)
+TILE_COPY(8, tile_v2)
+TILE_COPY(4, tile_v1)
 
 #define ld_u32(p) tile_ld_u32((p), TILE_SITE("ld_u32"))
 #define st_u32(p, v) tile_st_u32((p), (v), TILE_SITE("st_u32"))

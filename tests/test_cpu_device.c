@@ -32,25 +32,25 @@ static const struct launch_options late = {ASYNC_LATE, 0}, early = {ASYNC_EARLY,
 
 /* ---- compiling ---- */
 
-static struct module *compile_text(const char *text, const char *name, bool address,
+static struct module *compile_text(const char *text, const char *name, mkc_check check,
                                    struct error *err) {
   struct buf source = {0}, object = {0};
   buf_printf(&source, "#include \"tile_host.h\"\n#line 1 \"%s\"\n%s", name, text);
   const struct host_job job = {buf_text(&source), embedded_find("templates/tile_host.h")->data,
-                               name, address};
+                               name, check};
   struct module *module = NULL;
   if (!host_compile(&job, &object, err))
-    module_load(object.data, object.len, address, &module, err);
+    module_load(object.data, object.len, check != MKC_CHECK_NONE, &module, err);
   buf_finish(&source);
   buf_finish(&object);
   return module;
 }
 
-static struct module *compile_file(const char *file, bool address) {
+static struct module *compile_file(const char *file, mkc_check check) {
   struct error err = {0};
   char *path = source_path(file);
   char *text = read_file(path, NULL);
-  struct module *module = text ? compile_text(text, file, address, &err) : NULL;
+  struct module *module = text ? compile_text(text, file, check, &err) : NULL;
   if (!module) fprintf(stderr, "%s: %s\n", path, text ? error_text(&err) : "unreadable");
   error_finish(&err);
   free(text);
@@ -59,7 +59,7 @@ static struct module *compile_file(const char *file, bool address) {
 }
 
 static int setup(void **state) {
-  *state = compile_file("tests/kernels/cpu_device.k.c", false);
+  *state = compile_file("tests/kernels/cpu_device.k.c", MKC_CHECK_NONE);
   return *state ? 0 : -1;
 }
 
@@ -339,7 +339,7 @@ static void test_whole_kernel(void **state) {
   (void)state;
   static double actual[GLA_N], expected[GLA_N];
   static unsigned short first[GLA_N];
-  struct module *module = compile_file("tests/kernels/gla_fwd.k.c", false);
+  struct module *module = compile_file("tests/kernels/gla_fwd.k.c", MKC_CHECK_NONE);
   assert_non_null(module);
   struct gla x = gla_create();
   gla_reference(&x, expected);
@@ -450,14 +450,14 @@ static void test_no_compiler(void **state) {
   (void)state;
   struct error err = {0};
   setenv("MASKC_CC", "/nonexistent", 1);
-  assert_null(compile_text("", "nothing", false, &err));
+  assert_null(compile_text("", "nothing", MKC_CHECK_NONE, &err));
   unsetenv("MASKC_CC");
   assert_int_equal(err.status, MKC_E_NO_COMPILER);
   assert_contains(error_text(&err), "MASKC_CC=/nonexistent: no such program");
   const char *old = getenv("PATH");
   char *path = strdup(old ? old : "");
   setenv("PATH", "/nonexistent", 1);
-  assert_null(compile_text("", "nothing", false, &err));
+  assert_null(compile_text("", "nothing", MKC_CHECK_NONE, &err));
   setenv("PATH", path, 1);
   free(path);
   assert_int_equal(err.status, MKC_E_NO_COMPILER);
@@ -468,7 +468,7 @@ static void test_no_compiler(void **state) {
 static void test_compile_error(void **state) {
   (void)state;
   struct error err = {0};
-  assert_null(compile_text("\nint x = nowhere;\n", "bad.k.c", false, &err));
+  assert_null(compile_text("\nint x = nowhere;\n", "bad.k.c", MKC_CHECK_NONE, &err));
   assert_int_equal(err.status, MKC_E_COMPILE);
   assert_contains(error_text(&err), "bad.k.c:2:");
   assert_contains(error_text(&err), "nowhere");
@@ -479,7 +479,7 @@ static void test_compile_error(void **state) {
 
 /* Runs kernel `name`, checked, on arrays from the heap; what is wrong ends the process. */
 static int run_checked(const char *name) {
-  struct module *module = compile_file("tests/kernels/cpu_device.k.c", true);
+  struct module *module = compile_file("tests/kernels/cpu_device.k.c", MKC_CHECK_ADDRESS);
   if (!module) return 3;
   const size_t n = 4;
   float *in = aligned_alloc(16, n * sizeof *in), *out = malloc(128 * sizeof *out);
@@ -503,7 +503,8 @@ static int run_worker(const char *name) {
   char *argv[] = {self, option, kernel_name, NULL};
   struct error err = {0};
   int exit_status = 3;
-  if (cpu_worker_run(argv, &exit_status, &err)) fprintf(stderr, "%s\n", error_text(&err));
+  if (cpu_worker_run(argv, MKC_CHECK_ADDRESS, &exit_status, &err))
+    fprintf(stderr, "%s\n", error_text(&err));
   error_finish(&err);
   return exit_status;
 }

@@ -32,7 +32,7 @@ static mkc_status create_op(struct run *r, int gpu, struct error *err) {
   op.settings = r->cli->settings;
   op.nsettings = r->cli->nsettings;
   op.heads = (int)args_number(args, OPTION_HEADS, 0);
-  op.check = args_flag(args, OPTION_CHECK) ? MKC_CHECK_ADDRESS : MKC_CHECK_NONE;
+  op.check = r->check;
   mkc_status status = gpu >= 0 ? run_cuda_start(r, gpu, err) : MKC_OK;
   if (status) return status;
   const double start = clock_ms();
@@ -104,7 +104,6 @@ static mkc_status launch(struct run *r, int gpu, struct error *err) {
   if (!r->finite_inputs) cli_warn("the inputs hold NaN or infinity");
   count_moved(r);
   status = gpu < 0 ? run_on_cpu(r, err) : run_on_cuda(r, gpu, err);
-  r->checked = !status && args_flag(&r->cli->args, OPTION_CHECK);
   if (!status) status = run_array_unpack(r->o, err);
   if (!status && r->ht->present) status = run_array_unpack(r->ht, err);
   return status;
@@ -121,9 +120,15 @@ static mkc_status run_steps(struct run *r, int gpu, struct error *err) {
   return verdict(r, err);
 }
 
-/* The same command line again, under AddressSanitizer. */
-static mkc_status run_in_worker(struct cli *cli, struct error *err) {
-  const mkc_status status = cpu_worker_run(cli->argv, &cli->worker_exit, err);
+static mkc_check read_check(const struct args *args) {
+  const char *check = args_text(args, OPTION_CHECK, NULL);
+  if (!check) return MKC_CHECK_NONE;
+  return strcmp(check, "race") == 0 ? MKC_CHECK_RACE : MKC_CHECK_ADDRESS;
+}
+
+/* The same command line again, in a process that the check may end. */
+static mkc_status run_in_worker(struct cli *cli, mkc_check check, struct error *err) {
+  const mkc_status status = cpu_worker_run(cli->argv, check, &cli->worker_exit, err);
   if (!status && cli->worker_exit >= 128)
     return error_set(err, MKC_E_CHECK, "the checked run was ended by signal %d",
                      cli->worker_exit - 128);
@@ -143,13 +148,11 @@ mkc_status cmd_run(struct cli *cli, struct error *err) {
   if (archs > 1) return error_set(err, MKC_E_USAGE, "a run is of one kernel: give one --arch");
   mkc_status status = device_parse(r->device, &gpu, err);
   if (status) return error_set(err, MKC_E_USAGE, "--device=%s: expected cpu or cuda:N", r->device);
-  if (args_flag(&cli->args, OPTION_CHECK)) {
-    if (gpu >= 0)
-      return error_set(err, MKC_E_USAGE,
-                       "--check=address is for --device cpu; for a GPU use "
-                       "compute-sanitizer");
-    if (!cpu_asan_loaded()) return run_in_worker(cli, err);
-  }
+  r->check = read_check(&cli->args);
+  if (r->check && gpu >= 0)
+    return error_set(err, MKC_E_USAGE,
+                     "--check is for --device cpu; for a GPU use compute-sanitizer");
+  if (r->check && !cpu_is_worker(r->check)) return run_in_worker(cli, r->check, err);
   status = run_steps(r, gpu, err);
   run_arrays_close(r);
   mkc_op_destroy(r->op);

@@ -73,9 +73,11 @@ const struct option option_table[OPTION_COUNT] = {
                       .help = "draw with ASCII characters, whatever the locale"},
     [OPTION_CHECK] = {.name = "check",
                       .kind = KIND_CHOICE,
-                      .value = "address",
+                      .value = "address|race",
                       .commands = C(RUN),
-                      .help = "run the kernel on the CPU device under AddressSanitizer"},
+                      .help =
+                          "on the CPU device: look for stray accesses (AddressSanitizer), or for "
+                          "accesses that no barrier orders"},
     [OPTION_CHUNK] = {.name = "chunk",
                       .kind = KIND_NUMBER,
                       .value = "N",

@@ -75,7 +75,7 @@ struct run {
   struct run_error error_o, error_ht;
   bool compared;
   bool finite_inputs;
-  bool checked;     /* the kernel ran under AddressSanitizer */
+  mkc_check check;  /* of the CPU device */
   char scope[128];  /* what was compared, or why nothing was */
   size_t nan_count; /* in the outputs */
 };

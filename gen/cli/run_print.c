@@ -40,7 +40,9 @@ static void print_errors(struct buf *out, const struct run *r) {
     buf_printf(out, "         against the float64 recurrence on the same rounded inputs: %s\n",
                r->scope);
   }
-  if (r->checked) buf_puts(out, "  check  AddressSanitizer found nothing\n");
+  if (r->check == MKC_CHECK_ADDRESS) buf_puts(out, "  check  AddressSanitizer found nothing\n");
+  if (r->check == MKC_CHECK_RACE)
+    buf_puts(out, "  check  no race, nothing read before it is written\n");
   if (r->nan_count) buf_printf(out, "  NaN    %zu elements of the outputs\n", r->nan_count);
 }
 
@@ -127,7 +129,7 @@ static void print_json(struct buf *out, const struct run *r) {
   json_string(&j, "scope", r->scope);
   if (r->compared) json_error(&j, "o", &r->error_o);
   if (r->compared && r->ht->present) json_error(&j, r->ht->name, &r->error_ht);
-  json_string(&j, "check", r->checked ? "address" : NULL);
+  json_string(&j, "check", args_text(&r->cli->args, OPTION_CHECK, NULL));
   json_integer(&j, "nan", (int64_t)r->nan_count);
   json_number(&j, "time_ms", r->time_ms);
   json_integer(&j, "launches", r->launches);

@@ -63,7 +63,7 @@ static mkc_status load_cached(mkc_context *ctx, const struct host_job *job, stru
   mkc_status status = object_key(job, &key, err);
   if (status) return status;
   if (cache_get_or_claim(context_cache(ctx), &key, &object, &len, &claim)) {
-    status = module_load(object, len, job->address, ret, err);
+    status = module_load(object, len, job->check != MKC_CHECK_NONE, ret, err);
     free(object);
     if (!status) return MKC_OK;
     error_finish(err); /* of a home that machines share: this one's C library may be older */
@@ -71,7 +71,8 @@ static mkc_status load_cached(mkc_context *ctx, const struct host_job *job, stru
   struct buf compiled = {0};
   status = compile_and_put(ctx, job, &key, &compiled, err);
   cache_claim_release(&claim);
-  if (!status) status = module_load(compiled.data, compiled.len, job->address, ret, err);
+  if (!status)
+    status = module_load(compiled.data, compiled.len, job->check != MKC_CHECK_NONE, ret, err);
   buf_finish(&compiled);
   return status;
 }
@@ -129,10 +130,10 @@ static mkc_status cpu_load(mkc_context *ctx, const struct op_source *src, int de
   if (!header) return error_set(err, MKC_E_INTERNAL, "tile_host.h is not in the library");
   struct loaded *l = calloc(1, sizeof *l);
   if (!l) return error_set(err, MKC_E_OUT_OF_MEMORY, "no memory to load %s", src->name);
-  const struct host_job job = {src->text, header->data, src->entry, check == MKC_CHECK_ADDRESS};
+  const struct host_job job = {src->text, header->data, src->entry, check};
   l->smem_bytes = (size_t)src->smem_bytes;
   mkc_status status = read_options(&l->options, err);
-  if (!status && job.address) status = check_sanitizer(err);
+  if (!status && check == MKC_CHECK_ADDRESS) status = check_sanitizer(err);
   if (!status) status = load_cached(ctx, &job, &l->module, err);
   if (!status) status = find_kernel(l, src, err);
   if (status)

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "asan.h"
 
@@ -47,9 +48,8 @@ static void add(struct words *w, const char *const *more) {
   w->list[w->n] = NULL;
 }
 
-/* What decides the code; paths are not among it. Instrumented code that is inlined takes gcc five
- * times as long to compile. */
-static void add_options(struct words *w, bool address) {
+/* What decides the code; paths are not among it. */
+static void add_options(struct words *w, mkc_check check) {
   static const char *const all[] = {"-std=c11",
                                     "-w",
                                     "-fPIC",
@@ -59,13 +59,19 @@ static void add_options(struct words *w, bool address) {
                                     "-fno-strict-aliasing",
                                     NULL};
   static const char *const plain[] = {"-O2", NULL};
-  static const char *const asan[] = {
+  /* Instrumented code that is inlined takes gcc five times as long to compile. */
+  static const char *const address[] = {
       "-O1", "-g", "-fno-inline", "-fno-omit-frame-pointer", "-fsanitize=address", NULL};
   static const char *const ubsan[] = {"-fsanitize=undefined", "-fno-sanitize-recover=undefined",
                                       NULL};
+  /* Binutils lose inlined calls in the DWARF 5 of clang. An operation that is jumped to, not
+   * called, would see the place of its caller's caller. */
+  static const char *const race[] = {
+      "-O2", "-gdwarf-4", "-fsanitize=thread", "-DTILE_HOST_RACES", "-fno-optimize-sibling-calls",
+      NULL};
   add(w, all);
-  add(w, address ? asan : plain);
-  if (address && ubsan_loaded()) add(w, ubsan);
+  add(w, check == MKC_CHECK_ADDRESS ? address : check == MKC_CHECK_RACE ? race : plain);
+  if (check == MKC_CHECK_ADDRESS && ubsan_loaded()) add(w, ubsan);
 }
 
 mkc_status host_compile_identity(const struct host_job *job, struct buf *ret, struct error *err) {
@@ -82,7 +88,7 @@ mkc_status host_compile_identity(const struct host_job *job, struct buf *ret, st
              st.st_mtim.tv_nsec);
   free(real);
   struct words options = {0};
-  add_options(&options, job->address);
+  add_options(&options, job->check);
   for (int i = 0; i < options.n; i++) buf_printf(ret, " %s", options.list[i]);
   return ret->failed ? error_set(err, MKC_E_OUT_OF_MEMORY, "no memory for a cache key") : MKC_OK;
 }
@@ -118,12 +124,13 @@ static mkc_status run_compiler(const struct host_job *job, const struct paths *p
 
 static mkc_status source_to_object(const struct host_job *job, const struct paths *p,
                                    const char *compiler, struct error *err) {
-  char map[PROCESS_PATH_MAX + 32];
+  char cwd[PROCESS_PATH_MAX], map[PROCESS_PATH_MAX + 32], map_cwd[PROCESS_PATH_MAX + 32];
   snprintf(map, sizeof map, "-ffile-prefix-map=%s/=", p->dir);
+  snprintf(map_cwd, sizeof map_cwd, "-ffile-prefix-map=%s=.", getcwd(cwd, sizeof cwd) ? cwd : "/");
   struct words argv = {0};
   add(&argv, (const char *const[]){compiler, NULL});
-  add_options(&argv, job->address);
-  add(&argv, (const char *const[]){map, "-c", p->source, "-o", p->object, NULL});
+  add_options(&argv, job->check);
+  add(&argv, (const char *const[]){map, map_cwd, "-c", p->source, "-o", p->object, NULL});
   return run_compiler(job, p, &argv, err);
 }
 

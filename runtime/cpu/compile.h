@@ -4,10 +4,9 @@
 #ifndef MKC_CPU_COMPILE_H
 #define MKC_CPU_COMPILE_H
 
-#include <stdbool.h>
-
 #include "../base/buf.h"
 #include "../base/error.h"
+#include "../maskc.h"
 #include "process.h"
 
 /* $MASKC_CC (a program, no options), else cc, gcc or clang from PATH. Errors: MKC_E_NO_COMPILER. */
@@ -17,7 +16,7 @@ struct host_job {
   const char *source; /* includes "tile_host.h" */
   const char *header; /* the text of tile_host.h */
   const char *name;   /* of the kernel, for messages */
-  bool address;       /* with AddressSanitizer, and UBSan where this process has its runtime */
+  mkc_check check;    /* address: with UBSan too where this process has its runtime */
 };
 
 /* What decides the object besides the two texts, as one string for a cache key: the compiler (path,

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "machine.h"
+#include "race.h"
 
 /* Virtual memory; a thread touches a page or two of it (more under AddressSanitizer). */
 enum { STACK_BYTES = 256 * 1024 };
@@ -63,6 +64,7 @@ static void thread_init(struct machine *m, int tid, size_t guard) {
 static void run_block(struct machine *m, long long block, size_t guard) {
   m->block = block;
   machine_reset_sync(m);
+  if (m->race) race_begin_block(m->race);
   smem_reset(&m->smem, &m->asan);
   for (int i = 0; i < m->nthreads; i++) thread_init(m, i, guard);
   fiber_switch(&m->main, next_fiber(m), false, &m->asan);
@@ -78,6 +80,7 @@ static void run_block(struct machine *m, long long block, size_t guard) {
 
 static void machine_destroy(struct machine *m) {
   if (!m) return;
+  race_destroy(m->race);
   smem_finish(&m->smem, &m->asan);
   for (int i = 0; m->threads && i < m->nthreads; i++) free(m->threads[i].copies);
   if (m->stacks && m->asan.unpoison) m->asan.unpoison(m->stacks, m->stacks_bytes);
@@ -111,7 +114,9 @@ static struct machine *machine_create(const struct tile_kernel *kernel, const vo
   m->nthreads = kernel->threads;
   asan_find(&m->asan);
   m->threads = calloc((size_t)m->nthreads, sizeof *m->threads);
-  if (m->threads && smem_init(&m->smem, smem_bytes) && map_stacks(m, guard)) return m;
+  bool ok = m->threads && smem_init(&m->smem, smem_bytes) && map_stacks(m, guard);
+  if (ok && kernel->follows_accesses) ok = (m->race = race_create(m));
+  if (ok) return m;
   machine_destroy(m);
   return NULL;
 }
@@ -133,6 +138,7 @@ mkc_status launch_run(const struct tile_kernel *kernel, const void *args, long l
   current = m;
   for (long long b = 0; b < blocks && !m->failed; b++) run_block(m, b, guard);
   current = outer;
+  if (m->race && m->race->conflict.kind) race_report(m, &m->report);
   if (m->failed) status = error_set(err, MKC_E_CHECK, "%s", buf_text(&m->report));
   machine_destroy(m);
   return status;
@@ -155,6 +161,7 @@ const struct tile_host_api *launch_api(void) {
       .cp_async_commit = host_cp_async_commit,
       .cp_async_wait = host_cp_async_wait,
       .misaligned = host_misaligned,
+      .access = host_access,
   };
   return &api;
 }

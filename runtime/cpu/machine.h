@@ -14,7 +14,7 @@
  * A failure writes one report, switches to the main fiber and leaves the other fibers where they
  * are: their stacks go with the machine.
  *
- * Here will be the race checker's clocks: threads join them where sched.c wakes others.
+ * A kernel that was built to report its accesses to memory has a race checker: race.h.
  */
 #ifndef MKC_CPU_MACHINE_H
 #define MKC_CPU_MACHINE_H
@@ -36,6 +36,7 @@ struct copy {
   long long group;
   bool landed; /* already done, only to be waited for */
   const struct tile_site *site;
+  const void *pc; /* of the race checker */
 };
 
 struct thread {
@@ -56,7 +57,7 @@ struct warp {
 
 struct barrier {
   int arrived, need; /* threads */
-  unsigned char waits[MAX_WARPS];
+  unsigned warps;    /* that have arrived, a bit each */
 };
 
 struct machine {
@@ -79,6 +80,7 @@ struct machine {
   struct warp warps[MAX_WARPS];
   struct barrier barriers[MAX_BARRIERS];
   struct smem smem;
+  struct race *race; /* NULL: the kernel does not report its accesses */
 
   bool failed;
   struct buf report;
@@ -104,6 +106,7 @@ void machine_reset_sync(struct machine *m); /* before a block */
 _Noreturn void machine_fail(struct machine *m, const struct tile_site *site, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 _Noreturn void machine_fail_deadlock(struct machine *m);
+_Noreturn void machine_leave(struct machine *m); /* without a report */
 
 unsigned machine_dice(struct machine *m, unsigned sides);
 
@@ -127,8 +130,13 @@ void host_cp_async_wait(int groups, const struct tile_site *at);
 
 /* ---- smem.c ---- */
 
-void *host_smem_array(unsigned long long offset, unsigned long long bytes, const char *name,
+void *host_smem_array(unsigned long long offset, unsigned long long count,
+                      unsigned long long element_bytes, const char *name,
                       const struct tile_site *at);
 void host_smem_begin(unsigned long long bytes, const struct tile_site *at);
+
+/* ---- race.c ---- */
+
+void host_access(const void *p, unsigned long long bytes, int write, const void *pc);
 
 #endif

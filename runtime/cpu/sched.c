@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "machine.h"
+#include "race.h"
 
 /* ---- the run queue ---- */
 
@@ -48,6 +49,7 @@ struct fiber *next_fiber(struct machine *m) {
 void thread_wait(struct machine *m, const struct tile_site *site) {
   struct thread *t = m->self;
   t->site = site;
+  if (m->race) m->race->accesses = 0;
   struct fiber *next = next_fiber(m);
   if (!next) machine_fail_deadlock(m);
   fiber_switch(&t->fiber, next, false, &m->asan);
@@ -91,9 +93,9 @@ void warp_release(struct machine *m) {
 /* ---- barriers ---- */
 
 static void barrier_release(struct machine *m, struct barrier *b) {
-  const int own = m->self->tid / WARP;
+  if (m->race) race_sync(m->race, b->warps);
   for (int w = 0; w < m->nthreads / WARP; w++) {
-    if (!b->waits[w] && w != own) continue;
+    if (!(b->warps >> w & 1)) continue;
     for (int i = w * WARP; i < (w + 1) * WARP; i++)
       if (&m->threads[i] != m->self) thread_wake(m, &m->threads[i]);
   }
@@ -130,17 +132,18 @@ void host_barrier(int id, int threads, const struct tile_site *at) {
                  post.threads, b->need);
   b->need = post.threads;
   b->arrived += WARP;
-  if (b->arrived < b->need) {
-    b->waits[m->self->tid / WARP] = 1;
+  b->warps |= 1u << (m->self->tid / WARP);
+  if (b->arrived < b->need)
     thread_wait(m, at);
-  } else {
+  else
     barrier_release(m, b);
-  }
 }
 
 void host_warp_sync(const struct tile_site *at) {
   struct machine *m = machine_current();
-  if (warp_gather(m, NULL, at)) warp_release(m);
+  if (!warp_gather(m, NULL, at)) return;
+  if (m->race) race_sync(m->race, 1u << (m->self->tid / WARP));
+  warp_release(m);
 }
 
 void machine_reset_sync(struct machine *m) {
@@ -151,7 +154,7 @@ void machine_reset_sync(struct machine *m) {
 
 /* ---- failures ---- */
 
-static _Noreturn void leave(struct machine *m) {
+_Noreturn void machine_leave(struct machine *m) {
   m->failed = true;
   for (;;) fiber_switch(&m->self->fiber, &m->main, false, &m->asan);
 }
@@ -164,7 +167,7 @@ void machine_fail(struct machine *m, const struct tile_site *site, const char *f
   va_end(ap);
   if (site) buf_printf(&m->report, "%s:%d: %s: ", site->file, site->line, site->op);
   buf_printf(&m->report, "%s (block %lld, thread %d)", text, m->block, m->self->tid);
-  leave(m);
+  machine_leave(m);
 }
 
 static void report_group(struct machine *m, int first, int last) {
@@ -187,7 +190,7 @@ void machine_fail_deadlock(struct machine *m) {
     report_group(m, first, i - 1);
     first = i;
   }
-  leave(m);
+  machine_leave(m);
 }
 
 /* ---- small things of the vocabulary ---- */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "machine.h"
+#include "race.h"
 
 /* ---- shuffles ---- */
 
@@ -71,6 +72,7 @@ static void load_matrix(struct machine *m, int i, int trans, const struct tile_s
 void host_ldmatrix(unsigned *r, const void *row, int trans, const struct tile_site *at) {
   struct machine *m = machine_current();
   struct ldmatrix_post post = {r, row};
+  if (m->race) host_access(row, 16, 0, __builtin_return_address(0));
   if (!warp_gather(m, &post, at)) return;
   for (int i = 0; i < 4; i++) load_matrix(m, i, trans, at);
   warp_release(m);
@@ -215,8 +217,15 @@ static bool lands_now(struct machine *m) {
 void host_cp_async(void *dst, const void *src, int bytes, int src_bytes,
                    const struct tile_site *at) {
   struct machine *m = machine_current();
-  struct copy c = {dst, src, bytes, src_bytes, m->self->group, false, at};
+  struct copy c = {.dst = dst,
+                   .src = src,
+                   .bytes = bytes,
+                   .src_bytes = src_bytes,
+                   .group = m->self->group,
+                   .site = at,
+                   .pc = __builtin_return_address(0)};
   check_copy(m, &c);
+  if (m->race) race_copy_begin(m, &c);
   if (lands_now(m))
     land(&c);
   else
@@ -238,7 +247,10 @@ void host_cp_async_wait(int groups, const struct tile_site *at) {
   struct thread *t = m->self;
   if (groups < 0) machine_fail(m, at, "%d groups", groups);
   int n = 0;
-  while (n < t->ncopies && t->copies[n].group < t->group - groups) land(&t->copies[n++]);
+  for (; n < t->ncopies && t->copies[n].group < t->group - groups; n++) {
+    land(&t->copies[n]);
+    if (m->race) race_copy_end(m, &t->copies[n]);
+  }
   t->ncopies -= n;
   memmove(t->copies, t->copies + n, (size_t)t->ncopies * sizeof *t->copies);
 }

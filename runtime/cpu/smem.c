@@ -36,11 +36,12 @@ static size_t align_up(size_t x, size_t align) {
 }
 
 /* Room in the pool, with the red zone before it filled. */
-static struct smem_array *place(struct machine *m, const char *name, size_t offset, size_t bytes) {
+static struct smem_array *place(struct machine *m, const char *name, size_t offset, size_t bytes,
+                                size_t element_bytes) {
   struct smem *s = &m->smem;
   struct smem_array *a = &s->arrays[s->narrays++];
   const size_t at = align_up(s->used + RED_ZONE, PHASE) + offset % PHASE, end = at + bytes;
-  *a = (struct smem_array){name, offset, bytes, s->pool + at};
+  *a = (struct smem_array){name, offset, bytes, element_bytes, s->pool + at};
   if (m->asan.unpoison) {
     m->asan.unpoison(a->data, bytes);
   } else {
@@ -87,8 +88,10 @@ void host_smem_begin(unsigned long long bytes, const struct tile_site *at) {
                  m->smem.limit);
 }
 
-void *host_smem_array(unsigned long long offset, unsigned long long bytes, const char *name,
+void *host_smem_array(unsigned long long offset, unsigned long long count,
+                      unsigned long long element_bytes, const char *name,
                       const struct tile_site *at) {
+  const unsigned long long bytes = count * element_bytes;
   struct machine *m = machine_current();
   struct smem *s = &m->smem;
   for (int i = 0; i < s->narrays; i++) { /* another thread has declared it */
@@ -107,5 +110,5 @@ void *host_smem_array(unsigned long long offset, unsigned long long bytes, const
   }
   if (s->narrays == SMEM_MAX_ARRAYS)
     machine_fail(m, at, "more than %d shared arrays", SMEM_MAX_ARRAYS);
-  return place(m, name, offset, bytes)->data;
+  return place(m, name, offset, bytes, element_bytes)->data;
 }

@@ -17,7 +17,7 @@ enum { SMEM_MAX_ARRAYS = 32 };
 
 struct smem_array {
   const char *name;
-  size_t offset, bytes; /* as declared */
+  size_t offset, bytes, element_bytes; /* as declared */
   char *data;
 };
 

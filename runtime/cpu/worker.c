@@ -27,6 +27,10 @@ bool cpu_asan_loaded(void) {
   return asan_find(&asan);
 }
 
+bool cpu_is_worker(mkc_check check) {
+  return check == MKC_CHECK_ADDRESS ? cpu_asan_loaded() : getenv("MASKC_WORKER") != NULL;
+}
+
 /* ---- the runtime library ---- */
 
 /* Asks the compiler where it keeps a library; "" if it does not have it. */
@@ -149,13 +153,14 @@ static mkc_status run_in(const char *dir, char *const *argv, const char *preload
   return status;
 }
 
-mkc_status cpu_worker_run(char *const *argv, int *ret_exit, struct error *err) {
-  const bool built_in = cpu_asan_loaded(); /* a second runtime would not start */
-  if (!built_in && getenv("MASKC_WORKER"))
+mkc_status cpu_worker_run(char *const *argv, mkc_check check, int *ret_exit, struct error *err) {
+  /* a second runtime would not start */
+  const bool load = check == MKC_CHECK_ADDRESS && !cpu_asan_loaded();
+  if (load && getenv("MASKC_WORKER"))
     return error_set(err, MKC_E_SYSTEM,
                      "AddressSanitizer's runtime was preloaded, and is not in the process");
   char preload[2 * PROCESS_PATH_MAX] = "", dir[PROCESS_PATH_MAX];
-  mkc_status status = built_in ? MKC_OK : cpu_asan_preload(preload, sizeof preload, err);
+  mkc_status status = load ? cpu_asan_preload(preload, sizeof preload, err) : MKC_OK;
   if (!status) status = scratch_create(dir, err);
   if (status) return status;
   status = run_in(dir, argv, preload, ret_exit, err);

@@ -67,7 +67,7 @@ static mkc_status compile_for_cpu(const char *name, struct module **ret, struct 
   buf_puts(&source, "#include \"tile_host.h\"\n");
   mkc_status status = read_kernels(name, &source, err);
   const struct embedded_file *header = embedded_find("templates/tile_host.h");
-  const struct host_job job = {buf_text(&source), header ? header->data : "", name, false};
+  const struct host_job job = {buf_text(&source), header ? header->data : "", name, MKC_CHECK_NONE};
   if (!status) status = host_compile(&job, &object, err);
   if (!status) status = module_load(object.data, object.len, false, ret, err);
   buf_finish(&source);

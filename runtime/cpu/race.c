@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT
+ * race.c - clocks, and where accesses come in; see race.h.
+ */
+#include "race.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A thread that does so much without a barrier or an operation of its warp spins: a second or so.
+ */
+enum { ENDLESS = 1 << 27 };
+
+/* ---- life ---- */
+
+struct race *race_create(const struct machine *m) {
+  struct race *r = calloc(1, sizeof *r);
+  if (!r) return NULL;
+  r->warps = m->nthreads / WARP;
+  r->base = (const char *)m->kernel;
+  if (race_shared_create(r, &m->smem)) return r;
+  race_destroy(r);
+  return NULL;
+}
+
+void race_destroy(struct race *r) {
+  if (!r) return;
+  race_shared_destroy(r);
+  race_global_destroy(r);
+  free(r);
+}
+
+void race_begin_block(struct race *r) {
+  r->block++;
+  r->accesses = 0;
+  memset(r->known, 0, sizeof r->known);
+  for (int w = 0; w < r->warps; w++) r->clock[w] = 1;
+}
+
+/* ---- order ---- */
+
+void race_sync(struct race *r, unsigned warps) {
+  unsigned joined[MAX_WARPS] = {0};
+  for (int w = 0; w < r->warps; w++) {
+    if (!(warps >> w & 1)) continue;
+    for (int x = 0; x < r->warps; x++)
+      if (r->known[w][x] > joined[x]) joined[x] = r->known[w][x];
+    joined[w] = r->clock[w];
+  }
+  for (int w = 0; w < r->warps; w++) {
+    if (!(warps >> w & 1)) continue;
+    memcpy(r->known[w], joined, sizeof joined);
+    r->clock[w]++;
+  }
+}
+
+bool race_ordered(const struct race *r, const struct access *before, int thread) {
+  if (before->clock <= r->known[thread / WARP][before->thread / WARP]) return true;
+  return before->thread == thread && before->other == thread;
+}
+
+/* ---- accesses ---- */
+
+_Noreturn void race_fail(struct machine *m, enum conflict_kind kind, const void *address,
+                         const struct access *now, bool write, const struct access *before) {
+  struct conflict *c = &m->race->conflict;
+  c->kind = kind;
+  c->write = write;
+  c->now = *now;
+  c->address = address;
+  c->block = m->block;
+  if (before) c->before = *before;
+  machine_leave(m);
+}
+
+static struct access access_now(const struct machine *m, const void *pc) {
+  const struct race *r = m->race;
+  const int tid = m->self->tid;
+  return (struct access){r->clock[tid / WARP], (int)((const char *)pc - r->base),
+                         (unsigned short)tid, (unsigned short)tid};
+}
+
+static bool inside(const void *p, const char *first, size_t bytes) {
+  return (uintptr_t)p - (uintptr_t)first < bytes;
+}
+
+void host_access(const void *p, unsigned long long bytes, int write, const void *pc) {
+  struct machine *m = machine_current();
+  struct race *r = m->race;
+  const struct access now = access_now(m, pc);
+  if (++r->accesses > ENDLESS) race_fail(m, CONFLICT_ENDLESS, p, &now, write, NULL);
+  if (inside(p, m->smem.pool, m->smem.pool_bytes))
+    race_shared_access(m, p, (size_t)bytes, write, &now);
+  else if (!inside(p, m->stacks, m->stacks_bytes))
+    race_global_access(m, p, (size_t)bytes, write, &now);
+}
+
+void race_copy_begin(struct machine *m, const struct copy *c) {
+  const struct access now = access_now(m, c->pc);
+  race_shared_begin_copy(m, c->dst, (size_t)c->bytes, &now);
+}
+
+void race_copy_end(struct machine *m, const struct copy *c) {
+  const struct access now = access_now(m, c->pc);
+  race_shared_end_copy(m, c->dst, (size_t)c->bytes, &now);
+}

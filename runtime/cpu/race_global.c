@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT
+ * race_global.c - the race checker's memory of what a launch has written to global memory; see
+ * race.h.
+ *
+ * A page remembers 4 KiB, in a hash table by address: about eight times the launch's outputs.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "race.h"
+
+enum { PAGE_BYTES = 4096, WORD_BYTES = 2, PAGE_WORDS = PAGE_BYTES / WORD_BYTES, FIRST_PAGES = 64 };
+
+struct word {
+  struct access write;
+  unsigned block; /* that wrote, from 1 */
+};
+
+struct race_page {
+  uintptr_t number; /* address / PAGE_BYTES */
+  struct word words[PAGE_WORDS];
+};
+
+void race_global_destroy(struct race *r) {
+  for (size_t i = 0; i < r->pages_cap; i++) free(r->pages[i]);
+  free(r->pages);
+}
+
+/* ---- the table ---- */
+
+/* Where the page is, or would be. */
+static struct race_page **slot(const struct race *r, uintptr_t number) {
+  size_t i = (size_t)((uint64_t)number * 0x9E3779B97F4A7C15u >> 32) & (r->pages_cap - 1);
+  while (r->pages[i] && r->pages[i]->number != number) i = (i + 1) & (r->pages_cap - 1);
+  return &r->pages[i];
+}
+
+static bool grow(struct race *r) {
+  const struct race old = *r;
+  r->pages_cap = old.pages_cap ? 2 * old.pages_cap : FIRST_PAGES;
+  r->pages = calloc(r->pages_cap, sizeof *r->pages);
+  if (!r->pages) {
+    *r = old;
+    return false;
+  }
+  for (size_t i = 0; i < old.pages_cap; i++)
+    if (old.pages[i]) *slot(r, old.pages[i]->number) = old.pages[i];
+  free(old.pages);
+  return true;
+}
+
+static struct race_page *find_page(const struct race *r, uintptr_t number) {
+  return r->pages_cap ? *slot(r, number) : NULL;
+}
+
+static struct race_page *make_page(struct machine *m, uintptr_t number) {
+  struct race *r = m->race;
+  struct race_page *page = find_page(r, number);
+  if (page) return page;
+  if (4 * r->npages < 3 * r->pages_cap || grow(r)) page = calloc(1, sizeof *page);
+  if (!page) machine_fail(m, NULL, "out of memory for the race checker");
+  page->number = number;
+  *slot(r, number) = page;
+  r->npages++;
+  return page;
+}
+
+/* ---- accesses ---- */
+
+static void check(struct machine *m, const struct word *w, const void *address, bool write,
+                  const struct access *now) {
+  if (w->block && w->block != m->race->block) {
+    m->race->conflict.block_before = w->block - 1;
+    race_fail(m, CONFLICT_BLOCK, address, now, write, &w->write);
+  }
+  if (w->block && !race_ordered(m->race, &w->write, now->thread))
+    race_fail(m, CONFLICT_WRITE, address, now, write, &w->write);
+}
+
+void race_global_access(struct machine *m, const char *p, size_t bytes, bool write,
+                        const struct access *now) {
+  const uintptr_t end = (uintptr_t)p + bytes;
+  struct race_page *page = NULL;
+  for (uintptr_t at = (uintptr_t)p; at < end; at += WORD_BYTES) {
+    const uintptr_t number = at / PAGE_BYTES;
+    if (!page || page->number != number)
+      page = write ? make_page(m, number) : find_page(m->race, number);
+    if (!page) continue;
+    struct word *w = &page->words[at % PAGE_BYTES / WORD_BYTES];
+    check(m, w, (const void *)at, write, now);
+    if (write) *w = (struct word){*now, m->race->block};
+  }
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT
+ * test_cpu_race.c - runtime/cpu/race*.c: right kernels pass the race check, and each planted
+ * mistake is reported with both places, whenever copies land.
+ *
+ * The kernels are in kernels/cpu_race.k.c and are compiled once.
+ */
+#define _GNU_SOURCE
+#include "support.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../gen/gen.h"
+#include "../runtime/cpu/compile.h"
+#include "../runtime/cpu/module.h"
+
+struct io {
+  const float *in;
+  float *out;
+  long long n;
+};
+
+enum { SMEM = 1024, BLOCKS = 3 };
+
+static const struct launch_options all_options[] = {
+    {ASYNC_LATE, 0}, {ASYNC_EARLY, 0}, {ASYNC_RANDOM, 1}, {ASYNC_RANDOM, 2}, {ASYNC_RANDOM, 3}};
+
+enum { NOPTIONS = sizeof all_options / sizeof *all_options };
+
+static int setup(void **state) {
+  struct buf source = {0}, object = {0};
+  struct error err = {0};
+  struct module *module = NULL;
+  char *path = source_path("tests/kernels/cpu_race.k.c"), *text = read_file(path, NULL);
+  buf_printf(&source, "#include \"tile_host.h\"\n#line 1 \"cpu_race.k.c\"\n%s", text ? text : "");
+  const struct host_job job = {buf_text(&source), embedded_find("templates/tile_host.h")->data,
+                               "cpu_race", MKC_CHECK_RACE};
+  if (!host_compile(&job, &object, &err)) module_load(object.data, object.len, true, &module, &err);
+  if (!module) fprintf(stderr, "%s: %s\n", path, error_text(&err));
+  error_finish(&err);
+  buf_finish(&source);
+  buf_finish(&object);
+  free(text);
+  free(path);
+  *state = module;
+  return module ? 0 : -1;
+}
+
+static int teardown(void **state) {
+  module_destroy(*state);
+  return 0;
+}
+
+/* The report, "" for none. The caller frees. */
+static char *run(void **state, const char *name, const struct launch_options *options) {
+  static _Alignas(16) float in[256], out[256];
+  const struct io io = {in, out, 0};
+  const struct tile_kernel *k = module_kernel(*state, name);
+  struct error err = {0};
+  if (!k) fail_msg("there is no kernel %s", name);
+  const mkc_status status = launch_run(k, &io, BLOCKS, SMEM, options, &err);
+  if (status) assert_int_equal(status, MKC_E_CHECK);
+  char *text = strdup(error_text(&err));
+  error_finish(&err);
+  return text;
+}
+
+static void passes(void **state, const char *name) {
+  for (int i = 0; i < NOPTIONS; i++) {
+    char *report = run(state, name, &all_options[i]);
+    if (*report) fail_msg("%s: %s", name, report);
+    free(report);
+  }
+}
+
+/* The report has both parts, whoever runs first; the threads' numbers depend on that. */
+static void caught(void **state, const char *name, const char *part, const char *other) {
+  for (int i = 0; i < NOPTIONS; i++) {
+    char *report = run(state, name, &all_options[i]);
+    assert_contains(report, part);
+    assert_contains(report, other);
+    free(report);
+  }
+}
+
+static void reported(void **state, const char *name, const char *expected) {
+  char *report = run(state, name, &all_options[0]);
+  assert_string_equal(report, expected);
+  free(report);
+}
+
+/* ---- tests ---- */
+
+static void test_right(void **state) {
+  passes(state, "right_barriers");
+  passes(state, "right_warps");
+  passes(state, "right_chain");
+  passes(state, "right_copies");
+  passes(state, "right_global");
+}
+
+static void test_write_and_read(void **state) {
+  caught(state, "write_then_read", "w_r.k.c:100", "w_r.k.c:110");
+  caught(state, "read_then_write", "r_w.k.c:200", "r_w.k.c:210");
+  caught(state, "write_then_write", "w_w.k.c:300: race", "at w_w.k.c:300");
+  caught(state, "lanes", "lanes.k.c:390", "lanes.k.c:400");
+  reported(state, "read_then_write",
+           "r_w.k.c:200: race: thread 0 reads s[63], which thread 63 writes at r_w.k.c:210, and "
+           "nothing orders the two (block 0)");
+  reported(state, "readers",
+           "readers.k.c:450: race: thread 30 writes s[5], which thread 29 reads at "
+           "readers.k.c:440, and nothing orders the two (block 0)");
+}
+
+static void test_unwritten(void **state) {
+  reported(state, "unwritten",
+           "unwritten.k.c:500: race: thread 9 reads s[9], which nothing has written (block 0)");
+  caught(state, "unwritten_block", "block.k.c:550: race", "(block 1)");
+}
+
+static void test_matrix(void **state) {
+  caught(state, "matrix", "matrix.k.c:600", "matrix.k.c:610");
+}
+
+static void test_copies(void **state) {
+  caught(state, "copy_read_early", "in_flight.k.c:710: race",
+         "started at in_flight.k.c:700 is in flight");
+  caught(state, "copy_overwritten", "overwritten.k.c:760: race",
+         "started at overwritten.k.c:750 is in flight");
+  caught(state, "copy_unmet", "unmet.k.c:810", "unmet.k.c:800");
+  caught(state, "copy_too_soon", "too_soon.k.c:910", "too_soon.k.c:900");
+}
+
+static void test_global(void **state) {
+  caught(state, "two_blocks", "blocks.k.c:1000: race",
+         "at blocks.k.c:1000 in block 0, and nothing orders blocks (block 1)");
+  caught(state, "block_reads_other", "reads.k.c:1050: race",
+         "at reads.k.c:1060 in block 1, and nothing orders blocks (block 2)");
+  caught(state, "two_threads", "threads.k.c:1100: race", "nothing orders the two");
+}
+
+static void test_places(void **state) {
+  caught(state, "helper", "helper.k.c:1200 (from line 1250)", "s[");
+  caught(state, "zeroed", "zeroed.k.c:1310", "zeroed.k.c:1300");
+}
+
+static void test_no_end(void **state) {
+  reported(state, "spins",
+           "spins.k.c:1400: race: thread 0 reads s[0] and has not waited for 100 million "
+           "accesses: it spins (block 0)");
+  caught(state, "stuck", "deadlock", "threads 0 to 31 wait in barrier_sync at stuck.k.c:1500");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_right),     cmocka_unit_test(test_write_and_read),
+      cmocka_unit_test(test_unwritten), cmocka_unit_test(test_matrix),
+      cmocka_unit_test(test_copies),    cmocka_unit_test(test_global),
+      cmocka_unit_test(test_places),    cmocka_unit_test(test_no_end),
+  };
+  return cmocka_run_group_tests(tests, setup, teardown);
+}
