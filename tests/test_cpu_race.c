@@ -141,7 +141,7 @@ static void test_global(void **state) {
 }
 
 static void test_places(void **state) {
-  caught(state, "helper", "helper.k.c:1200 (from line 1250)", "s[");
+  caught(state, "helper", "helper.k.c:1200 (from helper.k.c:1250)", "s[");
   caught(state, "zeroed", "zeroed.k.c:1310", "zeroed.k.c:1300");
 }
 

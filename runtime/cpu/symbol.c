@@ -46,20 +46,16 @@ static bool parse(const char *line, const char **ret_file, int *ret_file_len, in
 
 /* False: there is nothing in the answer. */
 static bool print_chain(const char *answer, struct buf *out) {
-  const char *file, *first = NULL;
-  int len, line, first_len = 0;
+  const char *file;
+  int len, line;
+  bool called = false;
   for (const char *p = answer; *p; p += strcspn(p, "\n"), p += *p == '\n') {
     if (!parse(p, &file, &len, &line)) continue;
-    if (first) {
-      if (len == first_len && !memcmp(file, first, (size_t)len))
-        buf_printf(out, " (from line %d)", line);
-      return true;
-    }
-    first = file;
-    first_len = len;
-    buf_printf(out, "%.*s:%d", len, file, line);
+    buf_printf(out, called ? " (from %.*s:%d)" : "%.*s:%d", len, file, line);
+    if (called) return true;
+    called = true;
   }
-  return first;
+  return called;
 }
 
 void symbol_print(const void *pc, struct buf *out) {
