@@ -28,7 +28,7 @@ struct io {
 
 enum { SMEM = 1024 };
 
-static const struct launch_options late = {ASYNC_LATE, 0}, early = {ASYNC_EARLY, 0};
+static const struct launch_options late = {.async = ASYNC_LATE}, early = {.async = ASYNC_EARLY};
 
 /* ---- compiling ---- */
 
@@ -193,7 +193,7 @@ static void test_matmul(void **state) {
 static void test_copies(void **state) {
   _Alignas(16) float in[128], out[128];
   for (int i = 0; i < 128; i++) in[i] = (float)(i + 1);
-  const struct launch_options shuffled = {ASYNC_RANDOM, 7};
+  const struct launch_options shuffled = {.async = ASYNC_RANDOM, .seed = 7};
   const struct launch_options *const all[] = {&late, &early, &shuffled};
   const int sizes[] = {128, 127, 65, 3, 0};
   for (size_t o = 0; o < 3; o++) {
@@ -343,7 +343,8 @@ static void test_whole_kernel(void **state) {
   assert_non_null(module);
   struct gla x = gla_create();
   gla_reference(&x, expected);
-  const struct launch_options all[] = {late, early, {ASYNC_RANDOM, 1}, {ASYNC_RANDOM, 2}};
+  const struct launch_options all[] = {
+      late, early, {.async = ASYNC_RANDOM, .seed = 1}, {.async = ASYNC_RANDOM, .seed = 2}};
   for (size_t i = 0; i < 4; i++) {
     struct error err = {0};
     memset(x.o, 0xFF, GLA_N * sizeof(short));

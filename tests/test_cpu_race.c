@@ -23,8 +23,11 @@ struct io {
 
 enum { SMEM = 1024, BLOCKS = 3 };
 
-static const struct launch_options all_options[] = {
-    {ASYNC_LATE, 0}, {ASYNC_EARLY, 0}, {ASYNC_RANDOM, 1}, {ASYNC_RANDOM, 2}, {ASYNC_RANDOM, 3}};
+static const struct launch_options all_options[] = {{.async = ASYNC_LATE},
+                                                    {.async = ASYNC_EARLY},
+                                                    {.async = ASYNC_RANDOM, .seed = 1},
+                                                    {.async = ASYNC_RANDOM, .seed = 2},
+                                                    {.async = ASYNC_RANDOM, .seed = 3}};
 
 enum { NOPTIONS = sizeof all_options / sizeof *all_options };
 
@@ -114,9 +117,10 @@ static void test_write_and_read(void **state) {
 }
 
 static void test_unwritten(void **state) {
-  reported(state, "unwritten",
-           "unwritten.k.c:500: race: thread 9 reads s[9], which nothing has written (block 0)");
-  caught(state, "unwritten_block", "block.k.c:550: race", "(block 1)");
+  reported(
+      state, "unwritten",
+      "unwritten.k.c:500: uninitialised: thread 9 reads s[9], which nothing has written (block 0)");
+  caught(state, "unwritten_block", "block.k.c:550: uninitialised", "(block 1)");
 }
 
 static void test_matrix(void **state) {
@@ -147,8 +151,8 @@ static void test_places(void **state) {
 
 static void test_no_end(void **state) {
   reported(state, "spins",
-           "spins.k.c:1400: race: thread 0 reads s[0] and has not waited for 100 million "
-           "accesses: it spins (block 0)");
+           "spins.k.c:1400: endless loop: thread 0 reads s[0] and has not waited for 100 million "
+           "accesses (block 0)");
   caught(state, "stuck", "deadlock", "threads 0 to 31 wait in barrier_sync at stuck.k.c:1500");
 }
 

@@ -17,6 +17,7 @@
 #include "../context.h"
 #include "asan.h"
 #include "compile.h"
+#include "guard.h"
 #include "launch.h"
 #include "module.h"
 #include "worker.h"
@@ -24,7 +25,8 @@
 struct loaded {
   struct module *module;
   const struct tile_kernel *kernel; /* of the module */
-  size_t smem_bytes;
+  struct op_source source;          /* its arrays and sizes; no text */
+  mkc_check check;
   struct launch_options options;
 };
 
@@ -81,7 +83,7 @@ static mkc_status load_cached(mkc_context *ctx, const struct host_job *job, stru
 
 static mkc_status read_options(struct launch_options *ret, struct error *err) {
   const char *s = secure_getenv("MASKC_CPU_ASYNC");
-  *ret = (struct launch_options){ASYNC_LATE, 0};
+  *ret = (struct launch_options){.async = ASYNC_LATE};
   if (!s || !*s || !strcmp(s, "late")) return MKC_OK;
   if (!strcmp(s, "early")) {
     ret->async = ASYNC_EARLY;
@@ -131,7 +133,9 @@ static mkc_status cpu_load(mkc_context *ctx, const struct op_source *src, int de
   struct loaded *l = calloc(1, sizeof *l);
   if (!l) return error_set(err, MKC_E_OUT_OF_MEMORY, "no memory to load %s", src->name);
   const struct host_job job = {src->text, header->data, src->entry, check};
-  l->smem_bytes = (size_t)src->smem_bytes;
+  l->check = check;
+  l->source = *src;
+  l->source.text = l->source.plan = NULL;
   mkc_status status = read_options(&l->options, err);
   if (!status && check == MKC_CHECK_ADDRESS) status = check_sanitizer(err);
   if (!status) status = load_cached(ctx, &job, &l->module, err);
@@ -143,10 +147,25 @@ static mkc_status cpu_load(mkc_context *ctx, const struct op_source *src, int de
   return status;
 }
 
+static mkc_status launch_guarded(const struct loaded *l, const void *args, long long blocks,
+                                 struct error *err) {
+  struct guard *guard;
+  mkc_status status = guard_create(&l->source, args, &guard, err);
+  if (status) return status;
+  struct launch_options options = l->options;
+  options.guard = guard;
+  status =
+      launch_run(l->kernel, guard_args(guard), blocks, (size_t)l->source.smem_bytes, &options, err);
+  if (!status) guard_copy_back(guard);
+  guard_destroy(guard);
+  return status;
+}
+
 static mkc_status cpu_launch(const struct loaded *l, const void *args, long long blocks,
                              void *stream, struct error *err) {
   (void)stream;
-  return launch_run(l->kernel, args, blocks, l->smem_bytes, &l->options, err);
+  if (l->check != MKC_CHECK_NONE) return launch_guarded(l, args, blocks, err);
+  return launch_run(l->kernel, args, blocks, (size_t)l->source.smem_bytes, &l->options, err);
 }
 
 const struct backend cpu_backend = {"cpu", cpu_load, cpu_launch, cpu_unload};

@@ -14,9 +14,12 @@
 /* When an asynchronous copy lands: at the wait for it, at its issue, or at either by a dice. */
 enum async_landing { ASYNC_LATE, ASYNC_EARLY, ASYNC_RANDOM };
 
+struct guard;
+
 struct launch_options {
   enum async_landing async;
-  unsigned long long seed; /* not 0: threads are picked, and copies land, at random */
+  unsigned long long seed;   /* not 0: threads are picked, and copies land, at random */
+  const struct guard *guard; /* of the memory that args point to; NULL: there is none */
 };
 
 /* The functions that a kernel's object is to be given (tile_host_init). */

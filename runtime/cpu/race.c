@@ -8,7 +8,7 @@
 
 /* A thread that does so much without a barrier or an operation of its warp spins: a second or so.
  */
-enum { ENDLESS = 1 << 27 };
+enum { ENDLESS = 100 * 1000 * 1000 };
 
 /* ---- life ---- */
 

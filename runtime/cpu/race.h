@@ -16,6 +16,7 @@
  * Global memory (race_global.c): per 2 bytes that the launch has written the last write. Caught:
  * two blocks of which one writes what the other writes or has written to and now reads, and the
  * same for two threads of a block without order. Not caught: a write after another thread's read.
+ * Where the launch has a guard, nothing outside of its arrays is touched either.
  *
  * The first conflict ends the launch. Accesses are told apart by the return address of the hook
  * that reported them, which becomes a line of the source only for the report.
@@ -39,6 +40,7 @@ enum conflict_kind {
   CONFLICT_IN_FLIGHT, /* with an asynchronous copy */
   CONFLICT_UNWRITTEN, /* a read of nothing */
   CONFLICT_BLOCK,     /* with a write of another block */
+  CONFLICT_POISON,    /* no conflict: outside of the arrays, see guard.h */
   CONFLICT_ENDLESS,   /* no conflict: a thread that never waits */
 };
 

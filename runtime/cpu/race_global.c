@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "guard.h"
 #include "race.h"
 
 enum { PAGE_BYTES = 4096, WORD_BYTES = 2, PAGE_WORDS = PAGE_BYTES / WORD_BYTES, FIRST_PAGES = 64 };
@@ -79,6 +80,8 @@ static void check(struct machine *m, const struct word *w, const void *address, 
 
 void race_global_access(struct machine *m, const char *p, size_t bytes, bool write,
                         const struct access *now) {
+  if (m->options.guard && !guard_allows(m->options.guard, p, bytes))
+    race_fail(m, CONFLICT_POISON, p, now, write, NULL);
   const uintptr_t end = (uintptr_t)p + bytes;
   struct race_page *page = NULL;
   for (uintptr_t at = (uintptr_t)p; at < end; at += WORD_BYTES) {

@@ -4,6 +4,7 @@
  *   scan.k.c:470: race: thread 35 writes sP[1032], which thread 3 reads at scan.k.c:512, and
  * nothing orders the two (block 0)
  */
+#include "guard.h"
 #include "race.h"
 #include "symbol.h"
 
@@ -22,7 +23,7 @@ static void print_target(const struct machine *m, const void *p, struct buf *out
     buf_printf(out, "%s[%zu]", a->name, (size_t)((const char *)p - a->data) / a->element_bytes);
   else if (p >= (const void *)m->smem.pool && p < (const void *)(m->smem.pool + m->smem.pool_bytes))
     buf_puts(out, "shared memory outside of every array");
-  else
+  else if (!m->options.guard || !guard_print(m->options.guard, p, out))
     buf_printf(out, "global memory at %p", p);
 }
 
@@ -36,7 +37,11 @@ void race_report(const struct machine *m, struct buf *out) {
   const struct race *r = m->race;
   const struct conflict *c = &r->conflict;
   symbol_print(pc_of(r, &c->now), out);
-  buf_printf(out, ": race: thread %d %s ", c->now.thread, c->write ? "writes" : "reads");
+  const char *what = c->kind == CONFLICT_POISON      ? "stray access"
+                     : c->kind == CONFLICT_UNWRITTEN ? "uninitialised"
+                     : c->kind == CONFLICT_ENDLESS   ? "endless loop"
+                                                     : "race";
+  buf_printf(out, ": %s: thread %d %s ", what, c->now.thread, c->write ? "writes" : "reads");
   print_target(m, c->address, out);
   switch (c->kind) {
   case CONFLICT_READ:
@@ -57,7 +62,8 @@ void race_report(const struct machine *m, struct buf *out) {
     print_before(r, c, "writes", out);
     buf_printf(out, " in block %lld, and nothing orders blocks", c->block_before);
     break;
-  default: buf_puts(out, " and has not waited for 100 million accesses: it spins"); break;
+  case CONFLICT_ENDLESS: buf_puts(out, " and has not waited for 100 million accesses"); break;
+  default: break;
   }
   buf_printf(out, " (block %lld)", c->block);
 }

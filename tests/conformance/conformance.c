@@ -254,7 +254,7 @@ struct result {
 
 static mkc_status run_everywhere(struct suite *s, const struct op *op, struct result *r,
                                  struct error *err) {
-  static const struct launch_options late = {ASYNC_LATE, 0};
+  static const struct launch_options late = {.async = ASYNC_LATE};
   const struct tile_kernel *kernel = module_kernel(s->cpu[file_index(op->file)], op->kernel);
   if (!kernel) return error_set(err, MKC_E_INTERNAL, "%s has no kernel %s", op->file, op->kernel);
   op->fill(r->in, op->in_words, op->lo, op->hi);

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT
+ * guard.c - see guard.h.
+ *
+ *   memory: | poison | rows of batch 0, head 0 | poison | rows of batch 0, head 1 | poison | ...
+ *
+ * one array after the other, all in one allocation. A row is the channels of a token, or those of a
+ * k in a state.
+ */
+#include "guard.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "asan.h"
+
+/* Rows after a sequence, bytes before the first one. */
+enum { POISON_ROWS = 128, POISON_BYTES = 64, POISON = 0xFF };
+
+/* Of the argument block: source.h. */
+enum { SLOT_B, SLOT_T };
+enum { SLOT_POINTER, SLOT_BATCH, SLOT_ROW, SLOT_HEAD, SLOT_HEADS };
+
+struct copy_of {
+  const struct op_array *array; /* NULL: absent */
+  int64_t *slots;               /* of the argument block */
+  char *given;                  /* the caller's array, with its strides in bytes: */
+  int64_t given_batch, given_row, given_head;
+  int64_t batches, heads, rows;
+  size_t row_bytes, row_stride, sequence; /* bytes; the last from one sequence to the next */
+  char *data;
+};
+
+struct guard {
+  char *memory;
+  size_t bytes;
+  int64_t *args;
+  struct copy_of copies[OP_MAX_ARRAYS];
+  int ncopies;
+  struct asan asan;
+};
+
+static size_t element_bytes(mkc_dtype t) {
+  return t == MKC_F32 || t == MKC_I32 ? 4 : t == MKC_I64 ? 8 : 2;
+}
+
+static size_t align_up(size_t x, size_t align) {
+  return (x + align - 1) / align * align;
+}
+
+/* ---- where the copies lie ---- */
+
+/* A state has a row for each of its k. */
+static int64_t rows_of(const struct op_source *s, const char *axes, int64_t T) {
+  return strchr(axes, 'T') ? T : strcmp(axes, "BHkv") == 0 ? s->dk : 1;
+}
+
+static struct copy_of describe(const struct op_source *s, int i, int64_t *args) {
+  const struct op_array *a = &s->arrays[i];
+  int64_t *slots = args + ARGS_HEAD_SLOTS + ARRAY_SLOTS * i;
+  struct copy_of c = {.slots = slots, .given = (char *)(uintptr_t)slots[SLOT_POINTER]};
+  if (!c.given) return c;
+  const size_t size = element_bytes(a->dtype);
+  const char last = a->axes[strlen(a->axes) - 1];
+  const int64_t channels = last == 'k' ? s->dk : last == 'v' ? s->dv : 1;
+  c.array = a;
+  c.given_batch = slots[SLOT_BATCH] * (int64_t)size;
+  c.given_row = slots[SLOT_ROW] * (int64_t)size;
+  c.given_head = slots[SLOT_HEAD] * (int64_t)size;
+  c.batches = strchr(a->axes, 'B') ? args[SLOT_B] : 1;
+  c.heads = slots[SLOT_HEADS];
+  c.rows = rows_of(s, a->axes, args[SLOT_T]);
+  c.row_bytes = (size_t)channels * size;
+  c.row_stride = align_up(c.row_bytes, a->align > 0 ? (size_t)a->align : size);
+  c.sequence = align_up((size_t)(c.rows + POISON_ROWS) * c.row_stride, POISON_BYTES);
+  return c;
+}
+
+static char *row_of(const struct copy_of *c, int64_t batch, int64_t head, int64_t row) {
+  return c->data + (size_t)(batch * c->heads + head) * c->sequence + (size_t)row * c->row_stride;
+}
+
+static char *given_row_of(const struct copy_of *c, int64_t batch, int64_t head, int64_t row) {
+  return c->given + batch * c->given_batch + head * c->given_head + row * c->given_row;
+}
+
+/* ---- life ---- */
+
+static void fill(const struct guard *g, const struct copy_of *c) {
+  for (int64_t batch = 0; batch < c->batches; batch++)
+    for (int64_t head = 0; head < c->heads; head++)
+      for (int64_t row = 0; row < c->rows; row++) {
+        char *to = row_of(c, batch, head, row);
+        if (g->asan.unpoison) g->asan.unpoison(to, c->row_bytes);
+        if (!c->array->output) memcpy(to, given_row_of(c, batch, head, row), c->row_bytes);
+      }
+}
+
+/* The kernel takes strides in elements. */
+static void point_to(const struct copy_of *c) {
+  const int64_t size = (int64_t)element_bytes(c->array->dtype);
+  c->slots[SLOT_POINTER] = (int64_t)(uintptr_t)c->data;
+  c->slots[SLOT_HEAD] = (int64_t)c->sequence / size;
+  if (strchr(c->array->axes, 'B')) c->slots[SLOT_BATCH] = c->heads * (int64_t)c->sequence / size;
+  c->slots[SLOT_ROW] = (int64_t)c->row_stride / size;
+}
+
+mkc_status guard_create(const struct op_source *source, const void *args, struct guard **ret,
+                        struct error *err) {
+  struct guard *g = calloc(1, sizeof *g);
+  if (!g) return error_set(err, MKC_E_OUT_OF_MEMORY, "no memory for a checked launch");
+  const size_t args_bytes = op_args_bytes(source);
+  asan_find(&g->asan);
+  g->args = malloc(args_bytes);
+  g->bytes = POISON_BYTES;
+  if (g->args) memcpy(g->args, args, args_bytes);
+  for (; g->args && g->ncopies < source->narrays; g->ncopies++) {
+    struct copy_of *c = &g->copies[g->ncopies];
+    *c = describe(source, g->ncopies, g->args);
+    if (c->array) g->bytes += (size_t)(c->batches * c->heads) * c->sequence;
+  }
+  g->memory = g->args ? aligned_alloc(POISON_BYTES, g->bytes) : NULL;
+  if (!g->memory) {
+    guard_destroy(g);
+    return error_set(err, MKC_E_OUT_OF_MEMORY, "no memory for a checked launch's arrays");
+  }
+  memset(g->memory, POISON, g->bytes);
+  if (g->asan.poison) g->asan.poison(g->memory, g->bytes);
+  char *at = g->memory + POISON_BYTES;
+  for (int i = 0; i < g->ncopies; i++) {
+    struct copy_of *c = &g->copies[i];
+    if (!c->array) continue;
+    c->data = at;
+    at += (size_t)(c->batches * c->heads) * c->sequence;
+    fill(g, c);
+    point_to(c);
+  }
+  *ret = g;
+  return MKC_OK;
+}
+
+void guard_destroy(struct guard *g) {
+  if (!g) return;
+  if (g->memory && g->asan.unpoison) g->asan.unpoison(g->memory, g->bytes);
+  free(g->memory);
+  free(g->args);
+  free(g);
+}
+
+const void *guard_args(const struct guard *g) {
+  return g->args;
+}
+
+void guard_copy_back(const struct guard *g) {
+  for (int i = 0; i < g->ncopies; i++) {
+    const struct copy_of *c = &g->copies[i];
+    if (!c->array || !c->array->output) continue;
+    for (int64_t batch = 0; batch < c->batches; batch++)
+      for (int64_t head = 0; head < c->heads; head++)
+        for (int64_t row = 0; row < c->rows; row++)
+          memcpy(given_row_of(c, batch, head, row), row_of(c, batch, head, row), c->row_bytes);
+  }
+}
+
+/* ---- whose an address is ---- */
+
+static const struct copy_of *find(const struct guard *g, const char *p) {
+  if ((uintptr_t)p - (uintptr_t)g->memory >= g->bytes) return NULL;
+  const struct copy_of *found = NULL;
+  for (int i = 0; i < g->ncopies; i++)
+    if (g->copies[i].array && (!found || p >= g->copies[i].data)) found = &g->copies[i];
+  return found;
+}
+
+bool guard_allows(const struct guard *g, const void *p, size_t bytes) {
+  const struct copy_of *c = find(g, p);
+  if (!c) return true;
+  if ((const char *)p < c->data) return false;
+  const size_t within = (size_t)((const char *)p - c->data) % c->sequence;
+  return within < (size_t)c->rows * c->row_stride && within % c->row_stride + bytes <= c->row_bytes;
+}
+
+bool guard_print(const struct guard *g, const void *p, struct buf *out) {
+  const struct copy_of *c = find(g, p);
+  if (!c) return false;
+  if ((const char *)p < c->data) {
+    buf_printf(out, "memory before the start of %s", c->array->name);
+    return true;
+  }
+  const size_t offset = (size_t)((const char *)p - c->data), within = offset % c->sequence;
+  const int64_t sequence = (int64_t)(offset / c->sequence), row = (int64_t)(within / c->row_stride);
+  const size_t channel = within % c->row_stride / element_bytes(c->array->dtype);
+  buf_printf(out, "%s[", c->array->name);
+  for (const char *axis = c->array->axes; *axis; axis++) {
+    const bool is_row = *axis == 'T' || (*axis == 'k' && axis[1]);
+    const int64_t index = *axis == 'B'   ? sequence / c->heads
+                          : *axis == 'H' ? sequence % c->heads
+                          : is_row       ? row
+                                         : (int64_t)channel;
+    buf_printf(out, "%s%lld", axis == c->array->axes ? "" : ",", (long long)index);
+  }
+  buf_puts(out, "]");
+  if (row >= c->rows) buf_puts(out, ", past the end of the sequence");
+  return true;
+}
