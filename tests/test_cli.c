@@ -433,6 +433,13 @@ static void checks_addresses(void **state) {
   expect(state, "run @/gated.lua --check=address --device cuda:0", 2, NULL, "compute-sanitizer");
 }
 
+static void checks_races(void **state) {
+  expect(state, "run @/gated.lua --check=race --shape B=2,T=70,H=2 --h0", 0, "no race", NULL);
+  expect(state, "run @/gated.lua --check=race --shape B=1,T=9,H=1 --json", 0, "\"check\": \"race\"",
+         NULL);
+  expect(state, "run @/gated.lua --check=speed", 2, NULL, "address|race");
+}
+
 /* ---- run: wrong arrays ---- */
 
 static void missing_arrays(void **state) {
@@ -492,6 +499,7 @@ int main(void) {
       cmocka_unit_test(runs_a_step_on_files),
       cmocka_unit_test(runs_on_random_arrays),
       cmocka_unit_test(checks_addresses),
+      cmocka_unit_test(checks_races),
       cmocka_unit_test(missing_arrays),
       cmocka_unit_test(wrong_arrays),
   };
