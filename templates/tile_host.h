@@ -37,6 +37,12 @@ struct tile_mma { /* one lane's fragments of mma.m16n8k16 */
   float d[4];
   u32 a[4], b[2];
 };
+struct tile_accumulator {
+  float d[4];
+};
+struct tile_matrices { /* one lane's part of ldmatrix.x4 */
+  u32 r[4];
+};
 
 struct tile_host_api {
   int version;
@@ -48,9 +54,9 @@ struct tile_host_api {
   void (*barrier)(int id, int threads, const struct tile_site *at); /* threads 0: the block's */
   void (*warp_sync)(const struct tile_site *at);
   float (*shuffle)(float x, int kind, int arg, const struct tile_site *at);
-  void (*ldmatrix)(u32 *r, const void *row, int trans, const struct tile_site *at);
-  void (*mma_bf16)(struct tile_mma *fragments, const struct tile_site *at);
-  void (*mma_f16)(struct tile_mma *fragments, const struct tile_site *at);
+  struct tile_matrices (*ldmatrix)(const void *row, int trans, const struct tile_site *at);
+  struct tile_accumulator (*mma_bf16)(struct tile_mma fragments, const struct tile_site *at);
+  struct tile_accumulator (*mma_f16)(struct tile_mma fragments, const struct tile_site *at);
   void (*cp_async)(void *dst, const void *src, int bytes, int src_bytes,
                    const struct tile_site *at);
   void (*cp_async_commit)(void);
@@ -309,22 +315,21 @@ TILE_FN void tile_cp_async(void *dst, const void *src, int bytes, int src_bytes,
 #define cp_async_wait(n) tile_api->cp_async_wait((n), TILE_SITE("cp_async_wait"))
 
 /* ---- matrices ----
- * Fragments go through a copy on the stack, so that the sanitizers check the kernel's own arrays
- * and the compiler keeps them in registers. */
+ * Fragments go by value, so that the sanitizers check the kernel's own arrays and the compiler
+ * keeps them in registers. */
 
 TILE_FN void tile_ldmatrix(u32 *r, const void *row, int trans, const struct tile_site *at) {
-  u32 v[4];
-  tile_api->ldmatrix(v, row, trans, at);
-  for (int i = 0; i < 4; i++) r[i] = v[i];
+  const struct tile_matrices m = tile_api->ldmatrix(row, trans, at);
+  for (int i = 0; i < 4; i++) r[i] = m.r[i];
 }
-TILE_FN void tile_mma(void (*mma)(struct tile_mma *, const struct tile_site *), float *d,
-                      const u32 *a, const u32 *b, const struct tile_site *at) {
+TILE_FN void tile_mma(struct tile_accumulator (*mma)(struct tile_mma, const struct tile_site *),
+                      float *d, const u32 *a, const u32 *b, const struct tile_site *at) {
   struct tile_mma f;
   for (int i = 0; i < 4; i++) f.d[i] = d[i];
   for (int i = 0; i < 4; i++) f.a[i] = a[i];
   for (int i = 0; i < 2; i++) f.b[i] = b[i];
-  mma(&f, at);
-  for (int i = 0; i < 4; i++) d[i] = f.d[i];
+  const struct tile_accumulator sum = mma(f, at);
+  for (int i = 0; i < 4; i++) d[i] = sum.d[i];
 }
 #define ldmatrix_x4(r, row) tile_ldmatrix((r), (row), 0, TILE_SITE("ldmatrix_x4"))
 #define ldmatrix_x4_trans(r, row) tile_ldmatrix((r), (row), 1, TILE_SITE("ldmatrix_x4_trans"))

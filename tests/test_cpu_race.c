@@ -123,6 +123,12 @@ static void test_unwritten(void **state) {
   caught(state, "unwritten_block", "block.k.c:550: uninitialised", "(block 1)");
 }
 
+static void test_stray(void **state) {
+  reported(state, "shared_past",
+           "past.k.c:570: stray access: thread 31 writes shared memory outside of every array "
+           "(block 0)");
+}
+
 static void test_matrix(void **state) {
   caught(state, "matrix", "matrix.k.c:600", "matrix.k.c:610");
 }
@@ -159,9 +165,10 @@ static void test_no_end(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_right),     cmocka_unit_test(test_write_and_read),
-      cmocka_unit_test(test_unwritten), cmocka_unit_test(test_matrix),
-      cmocka_unit_test(test_copies),    cmocka_unit_test(test_global),
-      cmocka_unit_test(test_places),    cmocka_unit_test(test_no_end),
+      cmocka_unit_test(test_unwritten), cmocka_unit_test(test_stray),
+      cmocka_unit_test(test_matrix),    cmocka_unit_test(test_copies),
+      cmocka_unit_test(test_global),    cmocka_unit_test(test_places),
+      cmocka_unit_test(test_no_end),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -172,12 +172,13 @@ static const struct copy_of *find(const struct guard *g, const char *p) {
   return found;
 }
 
-bool guard_allows(const struct guard *g, const void *p, size_t bytes) {
+enum guard_place guard_look(const struct guard *g, const void *p, size_t bytes) {
   const struct copy_of *c = find(g, p);
-  if (!c) return true;
-  if ((const char *)p < c->data) return false;
+  if (!c) return GUARD_ELSEWHERE;
+  if ((const char *)p < c->data) return GUARD_POISON;
   const size_t within = (size_t)((const char *)p - c->data) % c->sequence;
-  return within < (size_t)c->rows * c->row_stride && within % c->row_stride + bytes <= c->row_bytes;
+  const bool in_rows = within < (size_t)c->rows * c->row_stride;
+  return in_rows && within % c->row_stride + bytes <= c->row_bytes ? GUARD_ARRAY : GUARD_POISON;
 }
 
 bool guard_print(const struct guard *g, const void *p, struct buf *out) {

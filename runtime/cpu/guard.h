@@ -29,8 +29,9 @@ const void *guard_args(const struct guard *g);
 /* The outputs, to where the launch wanted them. */
 void guard_copy_back(const struct guard *g);
 
-/* False: some of these bytes are poison. True for what is none of the guard's memory. */
-bool guard_allows(const struct guard *g, const void *p, size_t bytes);
+/* What these bytes are: an array's, poison at least in part, or none of the guard's. */
+enum guard_place { GUARD_ARRAY, GUARD_POISON, GUARD_ELSEWHERE };
+enum guard_place guard_look(const struct guard *g, const void *p, size_t bytes);
 
 /* Appends "v[0,150,1,8], past the end of the sequence"; false: p is none of the guard's memory. The
  * index has the array's axes. */

@@ -120,9 +120,9 @@ void host_misaligned(const void *p, int align, const struct tile_site *at);
 /* ---- sm80.c ---- */
 
 float host_shuffle(float x, int kind, int arg, const struct tile_site *at);
-void host_ldmatrix(unsigned *r, const void *row, int trans, const struct tile_site *at);
-void host_mma_bf16(struct tile_mma *fragments, const struct tile_site *at);
-void host_mma_f16(struct tile_mma *fragments, const struct tile_site *at);
+struct tile_matrices host_ldmatrix(const void *row, int trans, const struct tile_site *at);
+struct tile_accumulator host_mma_bf16(struct tile_mma fragments, const struct tile_site *at);
+struct tile_accumulator host_mma_f16(struct tile_mma fragments, const struct tile_site *at);
 void host_cp_async(void *dst, const void *src, int bytes, int src_bytes,
                    const struct tile_site *at);
 void host_cp_async_commit(void);

@@ -40,7 +40,7 @@ enum conflict_kind {
   CONFLICT_IN_FLIGHT, /* with an asynchronous copy */
   CONFLICT_UNWRITTEN, /* a read of nothing */
   CONFLICT_BLOCK,     /* with a write of another block */
-  CONFLICT_POISON,    /* no conflict: outside of the arrays, see guard.h */
+  CONFLICT_STRAY,     /* no conflict: outside of every array */
   CONFLICT_ENDLESS,   /* no conflict: a thread that never waits */
 };
 

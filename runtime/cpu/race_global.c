@@ -80,8 +80,11 @@ static void check(struct machine *m, const struct word *w, const void *address, 
 
 void race_global_access(struct machine *m, const char *p, size_t bytes, bool write,
                         const struct access *now) {
-  if (m->options.guard && !guard_allows(m->options.guard, p, bytes))
-    race_fail(m, CONFLICT_POISON, p, now, write, NULL);
+  if (m->options.guard) {
+    const enum guard_place place = guard_look(m->options.guard, p, bytes);
+    if (place == GUARD_ELSEWHERE && !write) return; /* the kernel's arguments, a constant */
+    if (place != GUARD_ARRAY) race_fail(m, CONFLICT_STRAY, p, now, write, NULL);
+  }
   const uintptr_t end = (uintptr_t)p + bytes;
   struct race_page *page = NULL;
   for (uintptr_t at = (uintptr_t)p; at < end; at += WORD_BYTES) {

@@ -37,7 +37,7 @@ void race_report(const struct machine *m, struct buf *out) {
   const struct race *r = m->race;
   const struct conflict *c = &r->conflict;
   symbol_print(pc_of(r, &c->now), out);
-  const char *what = c->kind == CONFLICT_POISON      ? "stray access"
+  const char *what = c->kind == CONFLICT_STRAY       ? "stray access"
                      : c->kind == CONFLICT_UNWRITTEN ? "uninitialised"
                      : c->kind == CONFLICT_ENDLESS   ? "endless loop"
                                                      : "race";

@@ -20,6 +20,7 @@ struct race_line {
 struct cell {
   struct access write;
   bool in_flight;       /* write is a copy that has not been waited for */
+  bool outside;         /* of every array */
   struct access read[]; /* the last of each warp */
 };
 
@@ -43,21 +44,25 @@ static struct cell *cell_at(const struct race *r, size_t index) {
   return (struct cell *)(r->cells + index * r->cell_bytes);
 }
 
-static struct race_line *line_at(struct race *r, size_t index) {
-  struct race_line *line = &r->lines[index];
-  if (line->block != r->block) {
-    *line = (struct race_line){r->block, false};
-    memset(cell_at(r, index * LINE_CELLS), 0, r->cell_bytes);
-  }
-  return line;
-}
-
 static void split(const struct race *r, struct race_line *line, size_t index) {
   if (line->split) return;
   line->split = true;
   struct cell *first = cell_at(r, index * LINE_CELLS);
   for (size_t i = 1; i < LINE_CELLS; i++)
     memcpy(cell_at(r, index * LINE_CELLS + i), first, r->cell_bytes);
+}
+
+/* Before the first access of a block. Arrays are declared by then, or the access is stray. */
+static void reset_line(struct machine *m, struct race_line *line, size_t index) {
+  struct race *r = m->race;
+  const char *p = r->pool + index * LINE_BYTES;
+  *line = (struct race_line){r->block, false};
+  memset(cell_at(r, index * LINE_CELLS), 0, r->cell_bytes);
+  if (smem_holding(&m->smem, p, LINE_BYTES)) return;
+  split(r, line, index);
+  for (size_t i = 0; i < LINE_CELLS; i++)
+    cell_at(r, index * LINE_CELLS + i)->outside =
+        !smem_holding(&m->smem, p + i * CELL_BYTES, CELL_BYTES);
 }
 
 /* Calls visit for the cells of some bytes: once for a line that is touched as a whole. What writes
@@ -73,7 +78,8 @@ static inline __attribute__((always_inline)) void visit_cells(struct machine *m,
   size_t i = (size_t)(p - r->pool) / CELL_BYTES;
   const size_t end = ((size_t)(p - r->pool) + bytes + CELL_BYTES - 1) / CELL_BYTES;
   while (i < end) {
-    struct race_line *line = line_at(r, i / LINE_CELLS);
+    struct race_line *line = &r->lines[i / LINE_CELLS];
+    if (line->block != r->block) reset_line(m, line, i / LINE_CELLS);
     const size_t next = (i / LINE_CELLS + 1) * LINE_CELLS, stop = next < end ? next : end;
     const bool whole = i % LINE_CELLS == 0 && stop == next;
     if (!whole) split(r, line, i / LINE_CELLS);
@@ -88,6 +94,7 @@ static inline __attribute__((always_inline)) void visit_cells(struct machine *m,
 
 static void check_read(struct machine *m, struct cell *c, const void *address,
                        const struct access *now) {
+  if (c->outside) race_fail(m, CONFLICT_STRAY, address, now, false, NULL);
   if (c->in_flight) race_fail(m, CONFLICT_IN_FLIGHT, address, now, false, &c->write);
   if (!c->write.clock) race_fail(m, CONFLICT_UNWRITTEN, address, now, false, NULL);
   if (!race_ordered(m->race, &c->write, now->thread))
@@ -101,6 +108,7 @@ static void check_read(struct machine *m, struct cell *c, const void *address,
 static void check_write(struct machine *m, struct cell *c, const void *address,
                         const struct access *now) {
   const struct race *r = m->race;
+  if (c->outside) race_fail(m, CONFLICT_STRAY, address, now, true, NULL);
   if (c->in_flight) race_fail(m, CONFLICT_IN_FLIGHT, address, now, true, &c->write);
   if (!race_ordered(r, &c->write, now->thread))
     race_fail(m, CONFLICT_WRITE, address, now, true, &c->write);

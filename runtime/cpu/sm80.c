@@ -44,8 +44,8 @@ float host_shuffle(float x, int kind, int arg, const struct tile_site *at) {
 /* ---- ldmatrix ---- */
 
 struct ldmatrix_post {
-  unsigned *r;
   const void *row;
+  struct tile_matrices result;
 };
 
 static void load_row(struct machine *m, int lane, unsigned short ret[8],
@@ -63,19 +63,21 @@ static void load_matrix(struct machine *m, int i, int trans, const struct tile_s
   unsigned short x[8][8];
   for (int row = 0; row < 8; row++) load_row(m, i * 8 + row, x[row], at);
   for (int lane = 0; lane < WARP; lane++) {
-    const struct ldmatrix_post *p = warp_lane(m, lane)->post;
+    struct ldmatrix_post *p = warp_lane(m, lane)->post;
     const int r = lane / 4, c = lane % 4 * 2;
-    p->r[i] = trans ? x[c][r] | (unsigned)x[c + 1][r] << 16 : x[r][c] | (unsigned)x[r][c + 1] << 16;
+    p->result.r[i] =
+        trans ? x[c][r] | (unsigned)x[c + 1][r] << 16 : x[r][c] | (unsigned)x[r][c + 1] << 16;
   }
 }
 
-void host_ldmatrix(unsigned *r, const void *row, int trans, const struct tile_site *at) {
+struct tile_matrices host_ldmatrix(const void *row, int trans, const struct tile_site *at) {
   struct machine *m = machine_current();
-  struct ldmatrix_post post = {r, row};
+  struct ldmatrix_post post = {.row = row};
   if (m->race) host_access(row, 16, 0, __builtin_return_address(0));
-  if (!warp_gather(m, &post, at)) return;
+  if (!warp_gather(m, &post, at)) return post.result;
   for (int i = 0; i < 4; i++) load_matrix(m, i, trans, at);
   warp_release(m);
+  return post.result;
 }
 
 /* ---- mma ---- */
@@ -151,23 +153,27 @@ static void scatter(const struct mma_tiles *t, int lane, struct tile_mma *f) {
 }
 
 /* Inlined, so that widen is known. */
-static inline __attribute__((always_inline)) void mma(struct tile_mma *fragments, widen_fn *widen,
-                                                      const struct tile_site *at) {
+static inline __attribute__((always_inline)) struct tile_accumulator
+mma(struct tile_mma *fragments, widen_fn *widen, const struct tile_site *at) {
   struct machine *m = machine_current();
-  if (!warp_gather(m, fragments, at)) return;
-  struct mma_tiles t;
-  for (int lane = 0; lane < WARP; lane++) gather(warp_lane(m, lane)->post, lane, widen, &t);
-  multiply_best(&t);
-  for (int lane = 0; lane < WARP; lane++) scatter(&t, lane, warp_lane(m, lane)->post);
-  warp_release(m);
+  struct tile_accumulator sum;
+  if (warp_gather(m, fragments, at)) {
+    struct mma_tiles t;
+    for (int lane = 0; lane < WARP; lane++) gather(warp_lane(m, lane)->post, lane, widen, &t);
+    multiply_best(&t);
+    for (int lane = 0; lane < WARP; lane++) scatter(&t, lane, warp_lane(m, lane)->post);
+    warp_release(m);
+  }
+  memcpy(&sum, fragments->d, sizeof sum);
+  return sum;
 }
 
-void host_mma_bf16(struct tile_mma *fragments, const struct tile_site *at) {
-  mma(fragments, widen_bf16, at);
+struct tile_accumulator host_mma_bf16(struct tile_mma fragments, const struct tile_site *at) {
+  return mma(&fragments, widen_bf16, at);
 }
 
-void host_mma_f16(struct tile_mma *fragments, const struct tile_site *at) {
-  mma(fragments, widen_f16, at);
+struct tile_accumulator host_mma_f16(struct tile_mma fragments, const struct tile_site *at) {
+  return mma(&fragments, widen_f16, at);
 }
 
 /* ---- asynchronous copies ----

@@ -149,6 +149,14 @@ TILE_KERNEL(unwritten_block, io, 32, 1) {
   a.out[tile_block() * 32 + tile_lane()] = s[tile_lane()];
 }
 
+/* past an array that ends within 16 bytes */
+TILE_KERNEL(shared_past, io, 32, 1) {
+  TILE_SMEM_BEGIN(512);
+  TILE_SMEM(bf16, s, 0, 33);
+#line 570 "past.k.c"
+  s[tile_lane() + 2] = 1;
+}
+
 /* a matrix operation reads on behalf of its lanes */
 TILE_KERNEL(matrix, io, 64, 1) {
   TILE_SMEM_BEGIN(1024);
