@@ -160,6 +160,8 @@ static void test_no_end(void **state) {
            "spins.k.c:1400: endless loop: thread 0 reads s[0] and has not waited for 100 million "
            "accesses (block 0)");
   caught(state, "stuck", "deadlock", "threads 0 to 31 wait in barrier_sync at stuck.k.c:1500");
+  caught(state, "missed", "deadlock", "threads 32 to 63 wait in barrier_sync at missed.k.c:1610");
+  caught(state, "missed", "missed.k.c:1600", "missed.k.c:1620");
 }
 
 int main(void) {

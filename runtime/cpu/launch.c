@@ -68,6 +68,7 @@ static void run_block(struct machine *m, long long block, size_t guard) {
   smem_reset(&m->smem, &m->asan);
   for (int i = 0; i < m->nthreads; i++) thread_init(m, i, guard);
   fiber_switch(&m->main, next_fiber(m), false, &m->asan);
+  if (m->race && m->race->nconflicts) m->failed = true;
   if (m->failed) return;
   const struct smem_array *damaged = smem_damaged(&m->smem, &m->asan);
   if (!damaged) return;
@@ -138,7 +139,7 @@ mkc_status launch_run(const struct tile_kernel *kernel, const void *args, long l
   current = m;
   for (long long b = 0; b < blocks && !m->failed; b++) run_block(m, b, guard);
   current = outer;
-  if (m->race && m->race->conflict.kind) race_report(m, &m->report);
+  if (m->race && m->race->nconflicts) race_report(m, &m->report);
   if (m->failed) status = error_set(err, MKC_E_CHECK, "%s", buf_text(&m->report));
   machine_destroy(m);
   return status;

@@ -60,15 +60,26 @@ bool race_ordered(const struct race *r, const struct access *before, int thread)
 
 /* ---- accesses ---- */
 
-_Noreturn void race_fail(struct machine *m, enum conflict_kind kind, const void *address,
-                         const struct access *now, bool write, const struct access *before) {
-  struct conflict *c = &m->race->conflict;
-  c->kind = kind;
-  c->write = write;
-  c->now = *now;
-  c->address = address;
-  c->block = m->block;
+static bool same_places(const struct conflict *c, enum conflict_kind kind, int now, int before) {
+  return c->kind == kind && c->now.pc == now && c->before.pc == before;
+}
+
+struct conflict *race_found(struct machine *m, enum conflict_kind kind, const void *address,
+                            const struct access *now, bool write, const struct access *before) {
+  struct race *r = m->race;
+  for (int i = 0; i < r->nconflicts; i++)
+    if (same_places(&r->conflicts[i], kind, now->pc, before ? before->pc : 0)) return NULL;
+  if (r->nconflicts == MAX_CONFLICTS) return NULL;
+  struct conflict *c = &r->conflicts[r->nconflicts++];
+  *c = (struct conflict){
+      .kind = kind, .write = write, .now = *now, .address = address, .block = m->block};
   if (before) c->before = *before;
+  return c;
+}
+
+_Noreturn void race_fail(struct machine *m, enum conflict_kind kind, const void *address,
+                         const struct access *now, bool write) {
+  race_found(m, kind, address, now, write, NULL);
   machine_leave(m);
 }
 
@@ -87,7 +98,7 @@ void host_access(const void *p, unsigned long long bytes, int write, const void 
   struct machine *m = machine_current();
   struct race *r = m->race;
   const struct access now = access_now(m, pc);
-  if (++r->accesses > ENDLESS) race_fail(m, CONFLICT_ENDLESS, p, &now, write, NULL);
+  if (++r->accesses > ENDLESS) race_fail(m, CONFLICT_ENDLESS, p, &now, write);
   if (inside(p, m->smem.pool, m->smem.pool_bytes))
     race_shared_access(m, p, (size_t)bytes, write, &now);
   else if (!inside(p, m->stacks, m->stacks_bytes))

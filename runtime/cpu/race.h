@@ -16,10 +16,12 @@
  * Global memory (race_global.c): per 2 bytes that the launch has written the last write. Caught:
  * two blocks of which one writes what the other writes or has written to and now reads, and the
  * same for two threads of a block without order. Not caught: a write after another thread's read.
- * Where the launch has a guard, nothing outside of its arrays is touched either.
+ * Where the launch has a guard, a write outside of its arrays is caught, and a read of its poison.
  *
- * The first conflict ends the launch. Accesses are told apart by the return address of the hook
- * that reported them, which becomes a line of the source only for the report.
+ * The first block with a conflict is the last of the launch. It goes on to its end, where it may
+ * well deadlock, which then says more; a stray access ends it. Accesses are told apart by the
+ * return address of the hook that reported them, which becomes a line of the source only for the
+ * report.
  */
 #ifndef MKC_CPU_RACE_H
 #define MKC_CPU_RACE_H
@@ -34,7 +36,6 @@ struct access {
 };
 
 enum conflict_kind {
-  CONFLICT_NONE,
   CONFLICT_READ,      /* with a read of another thread */
   CONFLICT_WRITE,     /* with a write of another thread */
   CONFLICT_IN_FLIGHT, /* with an asynchronous copy */
@@ -54,13 +55,16 @@ struct conflict {
 
 struct race_page;
 
+enum { MAX_CONFLICTS = 8 }; /* that differ in their places */
+
 struct race {
   int warps;
   const char *base;                     /* in the kernel's object */
   unsigned clock[MAX_WARPS];            /* of what warps do now */
   unsigned known[MAX_WARPS][MAX_WARPS]; /* [w][x]: the clock of x up to which w knows it */
   unsigned long long accesses;          /* since a thread last waited */
-  struct conflict conflict;
+  struct conflict conflicts[MAX_CONFLICTS];
+  int nconflicts;
 
   /* shared memory */
   const char *pool;
@@ -89,11 +93,15 @@ void race_sync(struct race *r, unsigned warps);
 /* True: `before` is ordered before what `thread` does now, or is none. */
 bool race_ordered(const struct race *r, const struct access *before, int thread);
 
-/* Leaves the kernel for good; before may be NULL. */
+/* Remembers a conflict; before may be NULL. NULL: there is one of its places already, or no room.
+ */
+struct conflict *race_found(struct machine *m, enum conflict_kind kind, const void *address,
+                            const struct access *now, bool write, const struct access *before);
+/* Remembers it and leaves the kernel for good. */
 _Noreturn void race_fail(struct machine *m, enum conflict_kind kind, const void *address,
-                         const struct access *now, bool write, const struct access *before);
+                         const struct access *now, bool write);
 
-/* Appends the conflict, with lines, to out; may start addr2line. */
+/* Appends the conflicts, a line each, to out; starts addr2line. */
 void race_report(const struct machine *m, struct buf *out);
 
 /* ---- race_shared.c ---- */

@@ -70,12 +70,13 @@ static struct race_page *make_page(struct machine *m, uintptr_t number) {
 
 static void check(struct machine *m, const struct word *w, const void *address, bool write,
                   const struct access *now) {
-  if (w->block && w->block != m->race->block) {
-    m->race->conflict.block_before = w->block - 1;
-    race_fail(m, CONFLICT_BLOCK, address, now, write, &w->write);
+  if (!w->block) return;
+  if (w->block != m->race->block) {
+    struct conflict *c = race_found(m, CONFLICT_BLOCK, address, now, write, &w->write);
+    if (c) c->block_before = w->block - 1;
+  } else if (!race_ordered(m->race, &w->write, now->thread)) {
+    race_found(m, CONFLICT_WRITE, address, now, write, &w->write);
   }
-  if (w->block && !race_ordered(m->race, &w->write, now->thread))
-    race_fail(m, CONFLICT_WRITE, address, now, write, &w->write);
 }
 
 void race_global_access(struct machine *m, const char *p, size_t bytes, bool write,
@@ -83,7 +84,7 @@ void race_global_access(struct machine *m, const char *p, size_t bytes, bool wri
   if (m->options.guard) {
     const enum guard_place place = guard_look(m->options.guard, p, bytes);
     if (place == GUARD_ELSEWHERE && !write) return; /* the kernel's arguments, a constant */
-    if (place != GUARD_ARRAY) race_fail(m, CONFLICT_STRAY, p, now, write, NULL);
+    if (place != GUARD_ARRAY) race_fail(m, CONFLICT_STRAY, p, now, write);
   }
   const uintptr_t end = (uintptr_t)p + bytes;
   struct race_page *page = NULL;

@@ -94,11 +94,13 @@ static inline __attribute__((always_inline)) void visit_cells(struct machine *m,
 
 static void check_read(struct machine *m, struct cell *c, const void *address,
                        const struct access *now) {
-  if (c->outside) race_fail(m, CONFLICT_STRAY, address, now, false, NULL);
-  if (c->in_flight) race_fail(m, CONFLICT_IN_FLIGHT, address, now, false, &c->write);
-  if (!c->write.clock) race_fail(m, CONFLICT_UNWRITTEN, address, now, false, NULL);
-  if (!race_ordered(m->race, &c->write, now->thread))
-    race_fail(m, CONFLICT_WRITE, address, now, false, &c->write);
+  if (c->outside) race_fail(m, CONFLICT_STRAY, address, now, false);
+  if (c->in_flight)
+    race_found(m, CONFLICT_IN_FLIGHT, address, now, false, &c->write);
+  else if (!c->write.clock)
+    race_found(m, CONFLICT_UNWRITTEN, address, now, false, NULL);
+  else if (!race_ordered(m->race, &c->write, now->thread))
+    race_found(m, CONFLICT_WRITE, address, now, false, &c->write);
   struct access *read = &c->read[now->thread / WARP];
   const unsigned short first = read->clock == now->clock ? read->thread : now->thread;
   *read = *now;
@@ -108,13 +110,14 @@ static void check_read(struct machine *m, struct cell *c, const void *address,
 static void check_write(struct machine *m, struct cell *c, const void *address,
                         const struct access *now) {
   const struct race *r = m->race;
-  if (c->outside) race_fail(m, CONFLICT_STRAY, address, now, true, NULL);
-  if (c->in_flight) race_fail(m, CONFLICT_IN_FLIGHT, address, now, true, &c->write);
-  if (!race_ordered(r, &c->write, now->thread))
-    race_fail(m, CONFLICT_WRITE, address, now, true, &c->write);
+  if (c->outside) race_fail(m, CONFLICT_STRAY, address, now, true);
+  if (c->in_flight)
+    race_found(m, CONFLICT_IN_FLIGHT, address, now, true, &c->write);
+  else if (!race_ordered(r, &c->write, now->thread))
+    race_found(m, CONFLICT_WRITE, address, now, true, &c->write);
   for (int w = 0; w < r->warps; w++)
     if (!race_ordered(r, &c->read[w], now->thread))
-      race_fail(m, CONFLICT_READ, address, now, true, &c->read[w]);
+      race_found(m, CONFLICT_READ, address, now, true, &c->read[w]);
   memset(c->read, 0, (size_t)r->warps * sizeof *c->read);
   c->write = *now;
 }

@@ -285,3 +285,17 @@ TILE_KERNEL(stuck, io, 64, 1) {
 #line 1500 "stuck.k.c"
   if (tile_warp() == 0) barrier_sync();
 }
+
+/* a race on the way to a deadlock: the report has both */
+TILE_KERNEL(missed, io, 64, 1) {
+  TILE_SMEM_BEGIN(512);
+  TILE_SMEM(float, s, 0, 64);
+  s[tile_tid()] = 0.0f;
+  barrier_sync();
+#line 1600 "missed.k.c"
+  s[tile_tid()] = 1.0f;
+#line 1610 "missed.k.c"
+  if (tile_warp() > 0) barrier_sync();
+#line 1620 "missed.k.c"
+  a.out[tile_tid()] = s[63 - tile_tid()];
+}
