@@ -14,6 +14,7 @@
 #include "../gen/gen.h"
 #include "../runtime/cpu/compile.h"
 #include "../runtime/cpu/module.h"
+#include "../runtime/cpu/watch.h"
 
 struct io {
   const float *in;
@@ -164,13 +165,21 @@ static void test_no_end(void **state) {
   caught(state, "missed", "missed.k.c:1600", "missed.k.c:1620");
 }
 
+static void test_watch(void **state) {
+  watch_start(1);
+  passes(state, "right_barriers");
+  reported(state, "computes",
+           "computes.k.c:1700: endless loop: thread 5 computes and does not wait (block 0)");
+  watch_stop();
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_right),     cmocka_unit_test(test_write_and_read),
       cmocka_unit_test(test_unwritten), cmocka_unit_test(test_stray),
       cmocka_unit_test(test_matrix),    cmocka_unit_test(test_copies),
       cmocka_unit_test(test_global),    cmocka_unit_test(test_places),
-      cmocka_unit_test(test_no_end),
+      cmocka_unit_test(test_no_end),    cmocka_unit_test(test_watch),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -153,6 +153,7 @@ mkc_status cmd_run(struct cli *cli, struct error *err) {
     return error_set(err, MKC_E_USAGE,
                      "--check is for --device cpu; for a GPU use compute-sanitizer");
   if (r->check && !cpu_is_worker(r->check)) return run_in_worker(cli, r->check, err);
+  if (r->check) cpu_worker_watch();
   status = run_steps(r, gpu, err);
   run_arrays_close(r);
   mkc_op_destroy(r->op);

@@ -6,6 +6,7 @@
 #endif
 #include "launch.h"
 
+#include <limits.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 
 #include "machine.h"
 #include "race.h"
+#include "watch.h"
 
 /* Virtual memory; a thread touches a page or two of it (more under AddressSanitizer). */
 enum { STACK_BYTES = 256 * 1024 };
@@ -38,6 +40,7 @@ static void thread_main(void) {
   if (t->ncopies) fail_in_flight(m, &t->copies[0]);
   t->done = true;
   m->done++;
+  m->waits++;
   struct fiber *next = next_fiber(m);
   if (!next && m->done < m->nthreads) machine_fail_deadlock(m);
   fiber_switch(&t->fiber, next ? next : &m->main, true, &m->asan);
@@ -67,7 +70,9 @@ static void run_block(struct machine *m, long long block, size_t guard) {
   if (m->race) race_begin_block(m->race);
   smem_reset(&m->smem, &m->asan);
   for (int i = 0; i < m->nthreads; i++) thread_init(m, i, guard);
+  m->running = true;
   fiber_switch(&m->main, next_fiber(m), false, &m->asan);
+  m->running = false;
   if (m->race && m->race->nconflicts) m->failed = true;
   if (m->failed) return;
   const struct smem_array *damaged = smem_damaged(&m->smem, &m->asan);
@@ -113,6 +118,7 @@ static struct machine *machine_create(const struct tile_kernel *kernel, const vo
   m->options = *options;
   m->random = options->seed ? options->seed : 1;
   m->nthreads = kernel->threads;
+  m->waits_at_tick = ULLONG_MAX; /* the first tick only looks */
   asan_find(&m->asan);
   m->threads = calloc((size_t)m->nthreads, sizeof *m->threads);
   bool ok = m->threads && smem_init(&m->smem, smem_bytes) && map_stacks(m, guard);
@@ -139,6 +145,7 @@ mkc_status launch_run(const struct tile_kernel *kernel, const void *args, long l
   current = m;
   for (long long b = 0; b < blocks && !m->failed; b++) run_block(m, b, guard);
   current = outer;
+  if (m->stopped) watch_report(m, &m->report);
   if (m->race && m->race->nconflicts) race_report(m, &m->report);
   if (m->failed) status = error_set(err, MKC_E_CHECK, "%s", buf_text(&m->report));
   machine_destroy(m);

@@ -6,6 +6,7 @@
  *   sched.c   the run queue, the rendezvous of warps and blocks, reports
  *   smem.c    shared memory
  *   sm80.c    shuffles, ldmatrix, mma, asynchronous copies
+ *   watch.c   stops a thread that never waits
  *
  * A machine belongs to the OS thread that launched it and to nothing else, so that launches run
  * concurrently; the functions that a kernel calls find theirs by machine_current. Fibers never
@@ -83,6 +84,14 @@ struct machine {
   struct race *race; /* NULL: the kernel does not report its accesses */
 
   bool failed;
+  bool running;                      /* fibers; not the launch's own code */
+  volatile unsigned long long waits; /* so far, of all threads, ends included */
+
+  /* watch.c, in a signal handler */
+  unsigned long long waits_at_tick;
+  bool stopped;
+  const void *stopped_at;
+
   struct buf report;
 };
 

@@ -49,6 +49,7 @@ struct fiber *next_fiber(struct machine *m) {
 void thread_wait(struct machine *m, const struct tile_site *site) {
   struct thread *t = m->self;
   t->site = site;
+  m->waits++;
   if (m->race) m->race->accesses = 0;
   struct fiber *next = next_fiber(m);
   if (!next) machine_fail_deadlock(m);

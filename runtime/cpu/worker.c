@@ -15,12 +15,15 @@
 
 #include "asan.h"
 #include "compile.h"
+#include "watch.h"
 
 #if defined(__aarch64__)
 #define CLANG_ASAN "libclang_rt.asan-aarch64.so"
 #else
 #define CLANG_ASAN "libclang_rt.asan-x86_64.so"
 #endif
+
+enum { WATCH_SECONDS = 5 };
 
 bool cpu_asan_loaded(void) {
   struct asan asan;
@@ -29,6 +32,10 @@ bool cpu_asan_loaded(void) {
 
 bool cpu_is_worker(mkc_check check) {
   return check == MKC_CHECK_ADDRESS ? cpu_asan_loaded() : getenv("MASKC_WORKER") != NULL;
+}
+
+void cpu_worker_watch(void) {
+  watch_start(WATCH_SECONDS);
 }
 
 /* ---- the runtime library ---- */

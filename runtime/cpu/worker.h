@@ -23,6 +23,10 @@ bool cpu_asan_loaded(void);
 /* True: this process can do the check itself. */
 bool cpu_is_worker(mkc_check check);
 
+/* From now on a kernel of which a thread computes for seconds and never waits is stopped, with a
+ * report. Takes SIGVTALRM and the process's virtual timer. */
+void cpu_worker_watch(void);
+
 /* What LD_PRELOAD must hold: the runtime libraries of the compiler that the CPU device uses, with
  * paths, separated by a colon. Errors: MKC_E_NO_COMPILER, MKC_E_ARGUMENT when n is too small. */
 mkc_status cpu_asan_preload(char *ret, size_t n, struct error *err);

@@ -299,3 +299,17 @@ TILE_KERNEL(missed, io, 64, 1) {
 #line 1620 "missed.k.c"
   a.out[tile_tid()] = s[63 - tile_tid()];
 }
+
+/* touches no memory, so that only time tells */
+TILE_KERNEL(computes, io, 64, 1) {
+  u32 x = (u32)tile_tid() | 1u;
+  barrier_sync();
+  if (tile_tid() == 5)
+    for (;;) {
+#line 1700 "computes.k.c"
+      x = x * 5u + 2u;
+#line 1700 "computes.k.c"
+      if (x == 0u) break;
+    }
+  a.out[tile_tid()] = (float)x;
+}
