@@ -54,12 +54,13 @@ static struct race_page *find_page(const struct race *r, uintptr_t number) {
   return r->pages_cap ? *slot(r, number) : NULL;
 }
 
-static struct race_page *make_page(struct machine *m, uintptr_t number) {
-  struct race *r = m->race;
+/* NULL: out of memory. */
+static struct race_page *make_page(struct race *r, uintptr_t number) {
   struct race_page *page = find_page(r, number);
   if (page) return page;
-  if (4 * r->npages < 3 * r->pages_cap || grow(r)) page = calloc(1, sizeof *page);
-  if (!page) machine_fail(m, NULL, "out of memory for the race checker");
+  if (4 * r->npages >= 3 * r->pages_cap && !grow(r)) return NULL;
+  page = calloc(1, sizeof *page);
+  if (!page) return NULL;
   page->number = number;
   *slot(r, number) = page;
   r->npages++;
@@ -91,7 +92,8 @@ void race_global_access(struct machine *m, const char *p, size_t bytes, bool wri
   for (uintptr_t at = (uintptr_t)p; at < end; at += WORD_BYTES) {
     const uintptr_t number = at / PAGE_BYTES;
     if (!page || page->number != number)
-      page = write ? make_page(m, number) : find_page(m->race, number);
+      page = write ? make_page(m->race, number) : find_page(m->race, number);
+    if (!page && write) machine_fail(m, NULL, "out of memory for the race checker");
     if (!page) continue;
     struct word *w = &page->words[at % PAGE_BYTES / WORD_BYTES];
     check(m, w, (const void *)at, write, now);
