@@ -58,8 +58,10 @@ static void load_row(struct machine *m, int lane, unsigned short ret[8],
   memcpy(ret, p->row, 16);
 }
 
-/* Matrix i of the four: its rows are at the addresses of lanes 8i to 8i + 7. */
-static void load_matrix(struct machine *m, int i, int trans, const struct tile_site *at) {
+/* Matrix i of the four: its rows are at the addresses of lanes 8i to 8i + 7. Inlined, so that trans
+ * is known. */
+static inline __attribute__((always_inline)) void load_matrix(struct machine *m, int i, bool trans,
+                                                              const struct tile_site *at) {
   unsigned short x[8][8];
   for (int row = 0; row < 8; row++) load_row(m, i * 8 + row, x[row], at);
   for (int lane = 0; lane < WARP; lane++) {
@@ -75,92 +77,108 @@ struct tile_matrices host_ldmatrix(const void *row, int trans, const struct tile
   struct ldmatrix_post post = {.row = row};
   if (m->race) host_access(row, 16, 0, __builtin_return_address(0));
   if (!warp_gather(m, &post, at)) return post.result;
-  for (int i = 0; i < 4; i++) load_matrix(m, i, trans, at);
+  for (int i = 0; i < 4; i++) {
+    if (trans)
+      load_matrix(m, i, true, at);
+    else
+      load_matrix(m, i, false, at);
+  }
   warp_release(m);
   return post.result;
 }
 
-/* ---- mma ---- */
+/* ---- mma ----
+ * The pairs of 16-bit values stay together until they are multiplied: word p of a row of A, or of a
+ * column of B, holds k = 2p and 2p + 1. */
 
 typedef float row8 __attribute__((vector_size(32)));
+typedef unsigned words8 __attribute__((vector_size(32)));
 
 struct mma_tiles {
-  row8 d[16], b[16]; /* d: (16, 8); b: (16, 8), row k */
-  float a[16][16];
+  _Alignas(32) float d[16][8];    /* [m][n] */
+  _Alignas(32) unsigned b[8][8];  /* [p][n] */
+  _Alignas(32) unsigned a[16][8]; /* [m][p] */
 };
 
-/* Products of two bf16, or two fp16, are exact in fp32: a fused multiply-add changes no bit. */
-static inline __attribute__((always_inline)) void multiply(struct mma_tiles *t) {
-  for (int i = 0; i < 16; i++) {
-    row8 d = t->d[i];
-    for (int k = 0; k < 16; k++) d += t->a[i][k] * t->b[k];
-    t->d[i] = d;
+/* The low halves of 8 words, and the high ones. */
+typedef void widen_fn(const unsigned x[8], row8 *ret_low, row8 *ret_high);
+
+static inline __attribute__((always_inline)) void widen_bf16(const unsigned x[8], row8 *ret_low,
+                                                             row8 *ret_high) {
+  words8 words;
+  memcpy(&words, x, sizeof words);
+  *ret_low = (row8)(words << 16);
+  *ret_high = (row8)(words & 0xffff0000u);
+}
+
+static inline __attribute__((always_inline)) void widen_f16(const unsigned x[8], row8 *ret_low,
+                                                            row8 *ret_high) {
+  for (int i = 0; i < 8; i++) {
+    (*ret_low)[i] = tile_f16_f32(x[i]);
+    (*ret_high)[i] = tile_f16_f32(x[i] >> 16);
   }
 }
 
-static void multiply_any(struct mma_tiles *t) {
-  multiply(t);
+/* Products of two bf16, or two fp16, are exact in fp32: a fused multiply-add changes no bit. */
+static inline __attribute__((always_inline)) void multiply(struct mma_tiles *t, widen_fn *widen) {
+  row8 b[16], a[2];
+  for (int p = 0; p < 8; p++) widen(t->b[p], &b[2 * p], &b[2 * p + 1]);
+  for (int i = 0; i < 16; i++) {
+    row8 d;
+    memcpy(&d, t->d[i], sizeof d);
+    widen(t->a[i], &a[0], &a[1]);
+    for (int k = 0; k < 16; k++) d += a[k % 2][k / 2] * b[k];
+    memcpy(t->d[i], &d, sizeof d);
+  }
+}
+
+typedef void multiply_fn(struct mma_tiles *t);
+
+static void multiply_bf16(struct mma_tiles *t) {
+  multiply(t, widen_bf16);
+}
+static void multiply_f16(struct mma_tiles *t) {
+  multiply(t, widen_f16);
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx2,fma"))) static void multiply_avx2(struct mma_tiles *t) {
-  multiply(t);
+__attribute__((target("avx2,fma"))) static void multiply_bf16_avx2(struct mma_tiles *t) {
+  multiply(t, widen_bf16);
 }
-
-static void multiply_best(struct mma_tiles *t) {
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    multiply_avx2(t);
-  else
-    multiply_any(t);
+__attribute__((target("avx2,fma"))) static void multiply_f16_avx2(struct mma_tiles *t) {
+  multiply(t, widen_f16);
+}
+static bool has_avx2(void) {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 #else
-static void multiply_best(struct mma_tiles *t) {
-  multiply_any(t);
+#define multiply_bf16_avx2 multiply_bf16
+#define multiply_f16_avx2 multiply_f16
+static bool has_avx2(void) {
+  return false;
 }
 #endif
 
-/* ret: the halves of x, the low one first. */
-typedef void widen_fn(unsigned x, float ret[2]);
-
-static void widen_bf16(unsigned x, float ret[2]) {
-  ret[0] = tile_float(x << 16);
-  ret[1] = tile_float(x & 0xffff0000u);
-}
-
-static void widen_f16(unsigned x, float ret[2]) {
-  ret[0] = tile_f16_f32(x);
-  ret[1] = tile_f16_f32(x >> 16);
-}
-
-static inline __attribute__((always_inline)) void gather(const struct tile_mma *f, int lane,
-                                                         widen_fn *widen, struct mma_tiles *t) {
-  const int r = lane / 4, c = lane % 4 * 2;
-  for (int i = 0; i < 4; i++) {
-    widen(f->a[i], &t->a[r + i % 2 * 8][c + i / 2 * 8]);
-    t->d[r + i / 2 * 8][c + i % 2] = f->d[i];
-  }
-  for (int i = 0; i < 2; i++) {
-    float b[2];
-    widen(f->b[i], b);
-    t->b[c + i * 8][r] = b[0];
-    t->b[c + i * 8 + 1][r] = b[1];
-  }
+static void gather(const struct tile_mma *f, int lane, struct mma_tiles *t) {
+  const int r = lane / 4, c = lane % 4;
+  for (int i = 0; i < 4; i++) t->a[r + i % 2 * 8][c + i / 2 * 4] = f->a[i];
+  for (int i = 0; i < 2; i++) t->b[c + i * 4][r] = f->b[i];
+  for (int i = 0; i < 2; i++) memcpy(&t->d[r + i * 8][2 * c], f->d + 2 * i, 8);
 }
 
 static void scatter(const struct mma_tiles *t, int lane, struct tile_mma *f) {
-  const int r = lane / 4, c = lane % 4 * 2;
-  for (int i = 0; i < 4; i++) f->d[i] = t->d[r + i / 2 * 8][c + i % 2];
+  const int r = lane / 4, c = lane % 4;
+  for (int i = 0; i < 2; i++) memcpy(f->d + 2 * i, &t->d[r + i * 8][2 * c], 8);
 }
 
-/* Inlined, so that widen is known. */
-static inline __attribute__((always_inline)) struct tile_accumulator
-mma(struct tile_mma *fragments, widen_fn *widen, const struct tile_site *at) {
+static struct tile_accumulator mma(struct tile_mma *fragments, multiply_fn *any, multiply_fn *avx2,
+                                   const struct tile_site *at) {
   struct machine *m = machine_current();
   struct tile_accumulator sum;
   if (warp_gather(m, fragments, at)) {
     struct mma_tiles t;
-    for (int lane = 0; lane < WARP; lane++) gather(warp_lane(m, lane)->post, lane, widen, &t);
-    multiply_best(&t);
+    for (int lane = 0; lane < WARP; lane++) gather(warp_lane(m, lane)->post, lane, &t);
+    (has_avx2() ? avx2 : any)(&t);
     for (int lane = 0; lane < WARP; lane++) scatter(&t, lane, warp_lane(m, lane)->post);
     warp_release(m);
   }
@@ -169,11 +187,11 @@ mma(struct tile_mma *fragments, widen_fn *widen, const struct tile_site *at) {
 }
 
 struct tile_accumulator host_mma_bf16(struct tile_mma fragments, const struct tile_site *at) {
-  return mma(&fragments, widen_bf16, at);
+  return mma(&fragments, multiply_bf16, multiply_bf16_avx2, at);
 }
 
 struct tile_accumulator host_mma_f16(struct tile_mma fragments, const struct tile_site *at) {
-  return mma(&fragments, widen_f16, at);
+  return mma(&fragments, multiply_f16, multiply_f16_avx2, at);
 }
 
 /* ---- asynchronous copies ----

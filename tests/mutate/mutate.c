@@ -196,7 +196,7 @@ static void run_mutant(struct subject *s, const struct mutant *m, int fd) {
 
 /* *ret: how it was caught, "" when it was not. */
 static void try_mutant(struct subject *s, const struct mutant *m, char ret[600]) {
-  int ends[2], status;
+  int ends[2], status = 0;
   if (pipe(ends)) die("pipe", "failed");
   fflush(stdout);
   const pid_t child = fork();
