@@ -18,15 +18,15 @@
 enum { POISON_ROWS = 128, POISON_BYTES = 64, POISON = 0xFF };
 
 /* Of the argument block: source.h. */
-enum { SLOT_B, SLOT_T };
-enum { SLOT_POINTER, SLOT_BATCH, SLOT_ROW, SLOT_HEAD, SLOT_HEADS };
+enum { SLOT_B, SLOT_T, SLOT_H };
+enum { SLOT_POINTER, SLOT_BATCH, SLOT_ROW, SLOT_HEAD, SLOT_COUNT };
 
 struct copy_of {
   const struct op_array *array; /* NULL: absent */
   int64_t *slots;               /* of the argument block */
   char *given;                  /* the caller's array, with its strides in bytes: */
   int64_t given_batch, given_row, given_head;
-  int64_t batches, heads, rows;
+  int64_t batches, heads, rows;           /* batches: or slots of a pool */
   size_t row_bytes, row_stride, sequence; /* bytes; the last from one sequence to the next */
   char *data;
 };
@@ -35,6 +35,7 @@ struct guard {
   char *memory;
   size_t bytes;
   int64_t *args;
+  int dv;
   struct copy_of copies[OP_MAX_ARRAYS];
   int ncopies;
   struct asan asan;
@@ -50,9 +51,18 @@ static size_t align_up(size_t x, size_t align) {
 
 /* ---- where the copies lie ---- */
 
-/* A state has a row for each of its k. */
-static int64_t rows_of(const struct op_source *s, const char *axes, int64_t T) {
-  return strchr(axes, 'T') ? T : strcmp(axes, "BHkv") == 0 ? s->dk : 1;
+static bool has(const struct op_array *a, char axis) {
+  return strchr(a->axes, axis) != NULL;
+}
+
+/* A state whose rows have a stride; in others they lie side by side and are one row here. */
+static bool is_rows(const struct op_array *a) {
+  return strcmp(a->axes, "BHkv") == 0;
+}
+
+static int64_t row_elements(const struct op_source *s, const struct op_array *a) {
+  const int64_t k = has(a, 'k') && !is_rows(a) ? s->dk : 1;
+  return k * (has(a, 'v') ? s->dv : 1);
 }
 
 static struct copy_of describe(const struct op_source *s, int i, int64_t *args) {
@@ -60,18 +70,16 @@ static struct copy_of describe(const struct op_source *s, int i, int64_t *args) 
   int64_t *slots = args + ARGS_HEAD_SLOTS + ARRAY_SLOTS * i;
   struct copy_of c = {.slots = slots, .given = (char *)(uintptr_t)slots[SLOT_POINTER]};
   if (!c.given) return c;
-  const size_t size = element_bytes(a->dtype);
-  const char last = a->axes[strlen(a->axes) - 1];
-  const int64_t channels = last == 'k' ? s->dk : last == 'v' ? s->dv : 1;
+  const int64_t size = (int64_t)element_bytes(a->dtype);
   c.array = a;
-  c.given_batch = slots[SLOT_BATCH] * (int64_t)size;
-  c.given_row = slots[SLOT_ROW] * (int64_t)size;
-  c.given_head = slots[SLOT_HEAD] * (int64_t)size;
-  c.batches = strchr(a->axes, 'B') ? args[SLOT_B] : 1;
-  c.heads = slots[SLOT_HEADS];
-  c.rows = rows_of(s, a->axes, args[SLOT_T]);
-  c.row_bytes = (size_t)channels * size;
-  c.row_stride = align_up(c.row_bytes, a->align > 0 ? (size_t)a->align : size);
+  c.given_batch = slots[SLOT_BATCH] * size;
+  c.given_row = slots[SLOT_ROW] * size;
+  c.given_head = slots[SLOT_HEAD] * size;
+  c.batches = has(a, 'N') ? slots[SLOT_COUNT] : has(a, 'B') ? args[SLOT_B] : 1;
+  c.heads = !has(a, 'H') ? 1 : has(a, 'N') ? args[SLOT_H] : slots[SLOT_COUNT];
+  c.rows = has(a, 'T') ? args[SLOT_T] : is_rows(a) ? s->dk : 1;
+  c.row_bytes = (size_t)(row_elements(s, a) * size);
+  c.row_stride = align_up(c.row_bytes, (size_t)(a->align > size ? a->align : size));
   c.sequence = align_up((size_t)(c.rows + POISON_ROWS) * c.row_stride, POISON_BYTES);
   return c;
 }
@@ -92,17 +100,19 @@ static void fill(const struct guard *g, const struct copy_of *c) {
       for (int64_t row = 0; row < c->rows; row++) {
         char *to = row_of(c, batch, head, row);
         if (g->asan.unpoison) g->asan.unpoison(to, c->row_bytes);
-        if (!c->array->output) memcpy(to, given_row_of(c, batch, head, row), c->row_bytes);
+        if (!c->array->output || c->array->in_place)
+          memcpy(to, given_row_of(c, batch, head, row), c->row_bytes);
       }
 }
 
 /* The kernel takes strides in elements. */
 static void point_to(const struct copy_of *c) {
-  const int64_t size = (int64_t)element_bytes(c->array->dtype);
+  const struct op_array *a = c->array;
+  const int64_t size = (int64_t)element_bytes(a->dtype);
   c->slots[SLOT_POINTER] = (int64_t)(uintptr_t)c->data;
-  c->slots[SLOT_HEAD] = (int64_t)c->sequence / size;
-  if (strchr(c->array->axes, 'B')) c->slots[SLOT_BATCH] = c->heads * (int64_t)c->sequence / size;
-  c->slots[SLOT_ROW] = (int64_t)c->row_stride / size;
+  if (has(a, 'H')) c->slots[SLOT_HEAD] = (int64_t)c->sequence / size;
+  if (has(a, 'B') || has(a, 'N')) c->slots[SLOT_BATCH] = c->heads * (int64_t)c->sequence / size;
+  if (has(a, 'T') || is_rows(a)) c->slots[SLOT_ROW] = (int64_t)c->row_stride / size;
 }
 
 mkc_status guard_create(const struct op_source *source, const void *args, struct guard **ret,
@@ -111,6 +121,7 @@ mkc_status guard_create(const struct op_source *source, const void *args, struct
   if (!g) return error_set(err, MKC_E_OUT_OF_MEMORY, "no memory for a checked launch");
   const size_t args_bytes = op_args_bytes(source);
   asan_find(&g->asan);
+  g->dv = source->dv;
   g->args = malloc(args_bytes);
   g->bytes = POISON_BYTES;
   if (g->args) memcpy(g->args, args, args_bytes);
@@ -181,6 +192,26 @@ enum guard_place guard_look(const struct guard *g, const void *p, size_t bytes) 
   return in_rows && within % c->row_stride + bytes <= c->row_bytes ? GUARD_ARRAY : GUARD_POISON;
 }
 
+/* The index of the array that p is at; row and element: of its sequence. */
+static void print_index(const struct guard *g, const struct copy_of *c, int64_t sequence,
+                        int64_t row, int64_t element, struct buf *out) {
+  const bool dense = has(c->array, 'k') && has(c->array, 'v') && !is_rows(c->array);
+  buf_printf(out, "%s[", c->array->name);
+  for (const char *axis = c->array->axes; *axis; axis++) {
+    int64_t index = 0;
+    switch (*axis) {
+    case 'B':
+    case 'N': index = sequence / c->heads; break;
+    case 'H': index = sequence % c->heads; break;
+    case 'T': index = row; break;
+    case 'k': index = is_rows(c->array) ? row : dense ? element / g->dv : element; break;
+    default: index = dense ? element % g->dv : element; break;
+    }
+    buf_printf(out, "%s%lld", axis == c->array->axes ? "" : ",", (long long)index);
+  }
+  buf_puts(out, "]");
+}
+
 bool guard_print(const struct guard *g, const void *p, struct buf *out) {
   const struct copy_of *c = find(g, p);
   if (!c) return false;
@@ -189,18 +220,9 @@ bool guard_print(const struct guard *g, const void *p, struct buf *out) {
     return true;
   }
   const size_t offset = (size_t)((const char *)p - c->data), within = offset % c->sequence;
-  const int64_t sequence = (int64_t)(offset / c->sequence), row = (int64_t)(within / c->row_stride);
-  const size_t channel = within % c->row_stride / element_bytes(c->array->dtype);
-  buf_printf(out, "%s[", c->array->name);
-  for (const char *axis = c->array->axes; *axis; axis++) {
-    const bool is_row = *axis == 'T' || (*axis == 'k' && axis[1]);
-    const int64_t index = *axis == 'B'   ? sequence / c->heads
-                          : *axis == 'H' ? sequence % c->heads
-                          : is_row       ? row
-                                         : (int64_t)channel;
-    buf_printf(out, "%s%lld", axis == c->array->axes ? "" : ",", (long long)index);
-  }
-  buf_puts(out, "]");
+  const int64_t row = (int64_t)(within / c->row_stride);
+  print_index(g, c, (int64_t)(offset / c->sequence), row,
+              (int64_t)(within % c->row_stride / element_bytes(c->array->dtype)), out);
   if (row >= c->rows) buf_puts(out, ", past the end of the sequence");
   return true;
 }
