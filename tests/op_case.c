@@ -321,6 +321,7 @@ static mkc_status make_op(struct trial *t, struct error *err) {
   options.chunk = c->chunk;
   options.align = c->align;
   options.heads = c->heads;
+  options.check = c->check;
   mkc_status status = mkc_op_create(t->device->ctx, &options, &t->op);
   if (!status) status = mkc_op_prepare(t->op);
   return status ? error_set(err, status, "%s", mkc_last_error()) : MKC_OK;

@@ -32,6 +32,7 @@ struct op_case {
   mkc_dtype dtype;
   int chunk, align; /* 0: the planner's choice, what the sizes allow */
   int heads;        /* the planner's hint; 0: a filled card */
+  mkc_check check;  /* for the CPU device */
   int gates;        /* 0: as drawn; 1: with resets: -inf, -1e4 and 0 */
   uint64_t seed;    /* of the values */
   /* NULL, or changes the n values of an array over what was drawn */

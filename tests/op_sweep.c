@@ -2,10 +2,12 @@
  * op_sweep.c - runs the shipped specs over lengths, head sizes, head counts, layouts and states on
  * a device and compares them with the float64 reference (op_case.h).
  *
- *   op_sweep [cpu|cuda:N] [--full]
+ *   op_sweep [cpu|cuda:N] [--full] [--race]
  *
- * Prints a line a case and, last, `N passed, N failed`.
+ * Prints a line a case and, last, `N passed, N failed`. --race: fewer cases, under the CPU device's
+ * race check.
  */
+#define _POSIX_C_SOURCE 200809L /* setenv */
 #include "op_case.h"
 
 #include <stdio.h>
@@ -14,6 +16,7 @@
 
 static int passed, failed;
 static double worst_o, worst_ht;
+static bool race;
 
 static void die(const char *what, const char *why) {
   fprintf(stderr, "op_sweep: %s: %s\n", what, why);
@@ -36,6 +39,7 @@ static void try_case(const struct op_device *device, const char *spec, struct op
   struct op_outcome r;
   struct error err = {0};
   c->seed = 1000u * (uint64_t)c->T;
+  c->check = race ? MKC_CHECK_RACE : MKC_CHECK_NONE;
   if (!op_case_shipped(c, spec)) die(spec, "is not shipped");
   if (op_case_run(device, c, &r, &err)) die(spec, error_text(&err));
   const bool ok = op_outcome_ok(c, &r);
@@ -53,13 +57,14 @@ static void sweep(const struct op_device *device, bool full) {
   static const int sizes[][2] = {{64, 64}, {128, 128}, {60, 100}, {192, 20}, {100, 256}};
   static const int chunks[] = {0, 16, 0, 32, 64, 0, 128}, aligns[] = {0, 0, 4, 0, 2};
   static const int64_t lengths[] = {1, 63, 64, 65, 127, 128, 200, 257, 1024, 4099};
+  static const char *const landings[] = {"late", "early", "random:1", "random:2"};
   const int nlengths = full ? 10 : 7;
   int k = 0;
   for (int s = 0; s < (int)(sizeof specs / sizeof *specs); s++)
     for (int d = 0; d < 5; d++)
       for (int t = 0; t < nlengths; t++, k++) {
         const bool sampled = s < FIRST_DELTA ? (k + s) % 4 == 0 : (k + d + s) % 5 == 0;
-        if (!full && !sampled) continue; /* a covering sample */
+        if (race ? (k + s) % 16 != 0 : !full && !sampled) continue; /* a covering sample */
         struct op_case c = {
             .dtype = MKC_BF16, .dk = sizes[d][0], .dv = sizes[d][1], .T = lengths[t]};
         c.B = 1 + k % 2;
@@ -73,6 +78,7 @@ static void sweep(const struct op_device *device, bool full) {
         if (s >= FIRST_DELTA && c.chunk > 64) c.chunk = 0;
         c.align = aligns[k % 5];
         if (k % 5 == 4) c.dtype = MKC_F16;
+        if (race) setenv("MASKC_CPU_ASYNC", landings[k / 16 % 4], 1);
         try_case(device, specs[s], &c);
       }
 }
@@ -109,6 +115,8 @@ int main(int argc, char **argv) {
   for (int i = 1; i < argc; i++) {
     if (!strcmp(argv[i], "--full"))
       full = true;
+    else if (!strcmp(argv[i], "--race"))
+      race = true;
     else
       name = argv[i];
   }

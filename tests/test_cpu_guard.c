@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../runtime/cpu/guard.h"
 #include "../runtime/cpu/worker.h"
 #include "../runtime/op.h"
 
@@ -121,6 +122,71 @@ static void test_stray(void **state) {
                "sequence (block 0)");
 }
 
+/* ---- the layouts ---- */
+
+static void assert_at(const struct guard *g, const float *p, enum guard_place place,
+                      const char *name) {
+  struct buf printed = {0};
+  assert_int_equal(guard_look(g, p, sizeof *p), place);
+  assert_int_equal(guard_print(g, p, &printed), place != GUARD_ELSEWHERE);
+  assert_string_equal(buf_text(&printed), name);
+  buf_finish(&printed);
+}
+
+/* A step's arrays: a pool of states, which is read and written in place, and those of every token.
+ */
+static void test_states(void **state) {
+  (void)state;
+  enum { SLOTS = 3, MATRIX = D * D };
+  const struct op_source s = {
+      .dk = D,
+      .dv = D,
+      .narrays = 3,
+      .arrays = {{.name = "pool", .axes = "NHkv", .output = 1, .in_place = 1, .align = 4},
+                 {.name = "states", .axes = "BTHkv", .output = 1, .align = 4},
+                 {.name = "index", .axes = "B", .dtype = MKC_I32, .align = 4}}};
+  float pool[SLOTS * H * MATRIX], states[T * H * MATRIX] = {0};
+  int32_t index[B] = {2, 0};
+  for (int i = 0; i < SLOTS * H * MATRIX; i++) pool[i] = (float)i;
+  const int64_t args[ARGS_HEAD_SLOTS + 3 * ARRAY_SLOTS] = {B,
+                                                           T,
+                                                           H,
+                                                           (intptr_t)pool,
+                                                           H * MATRIX,
+                                                           0,
+                                                           MATRIX,
+                                                           SLOTS, /* N where others have heads */
+                                                           (intptr_t)states,
+                                                           0,
+                                                           H * MATRIX,
+                                                           MATRIX,
+                                                           H,
+                                                           (intptr_t)index,
+                                                           1,
+                                                           0,
+                                                           0,
+                                                           0};
+  struct guard *g;
+  struct error err = {0};
+  assert_int_equal(guard_create(&s, args, &g, &err), MKC_OK);
+  const int64_t *slots = (const int64_t *)guard_args(g) + ARGS_HEAD_SLOTS;
+  float *copy = (float *)(intptr_t)slots[0]; /* slot 2, head 1 */
+  float *last = copy + 2 * slots[1] + slots[3];
+  for (int i = 0; i < MATRIX; i++) assert_true(last[i] == pool[(2 * H + 1) * MATRIX + i]);
+  assert_at(g, last + 6, GUARD_ARRAY, "pool[2,1,1,2]");
+  assert_at(g, last + MATRIX, GUARD_POISON, "pool[2,1,0,0], past the end of the sequence");
+  slots += ARRAY_SLOTS;
+  float *token = (float *)(intptr_t)slots[0] + slots[1] + slots[3] + 9 * slots[2]; /* batch 1 */
+  assert_at(g, token + 15, GUARD_ARRAY, "states[1,9,1,3,3]");
+  slots += ARRAY_SLOTS;
+  assert_int_equal(((int32_t *)(intptr_t)slots[0])[0], 2);
+  assert_at(g, pool, GUARD_ELSEWHERE, "");
+  last[6] = -1;
+  guard_copy_back(g);
+  assert_true(pool[(2 * H + 1) * MATRIX + 6] == -1 && pool[5] == 5);
+  guard_destroy(g);
+}
+
 /* ---- AddressSanitizer ---- */
 
 static int run_checked(void) {
@@ -168,6 +234,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_same_result),
       cmocka_unit_test(test_stray),
+      cmocka_unit_test(test_states),
       cmocka_unit_test(test_address_check),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
