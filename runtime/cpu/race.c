@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A thread that does so much without a barrier or an operation of its warp spins: a second or so.
- */
+/* A thread that does so much (a second or so) without waiting for others spins. */
 enum { ENDLESS = 100 * 1000 * 1000 };
 
 /* ---- life ---- */

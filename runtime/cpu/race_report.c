@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * race_report.c - a conflict in words:
  *
- *   scan.k.c:470: race: thread 35 writes sP[1032], which thread 3 reads at scan.k.c:512, and
- * nothing orders the two (block 0)
+ *   scan.k.c:9: race: thread 35 writes sP[1032], which thread 3 reads at scan.k.c:8, and nothing
+ * ...
  */
 #include <string.h>
 

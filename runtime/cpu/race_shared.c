@@ -92,6 +92,14 @@ static inline __attribute__((always_inline)) void visit_cells(struct machine *m,
 
 /* ---- accesses ---- */
 
+/* Of several threads at the same clock two are enough: one of them is not the next writer. */
+static void note_read(struct access *read, const struct access *now) {
+  unsigned short other = now->thread;
+  if (read->clock == now->clock) other = read->thread != now->thread ? read->thread : read->other;
+  *read = *now;
+  read->other = other;
+}
+
 static void check_read(struct machine *m, struct cell *c, const void *address,
                        const struct access *now) {
   if (c->outside) race_fail(m, CONFLICT_STRAY, address, now, false);
@@ -101,10 +109,7 @@ static void check_read(struct machine *m, struct cell *c, const void *address,
     race_found(m, CONFLICT_UNWRITTEN, address, now, false, NULL);
   else if (!race_ordered(m->race, &c->write, now->thread))
     race_found(m, CONFLICT_WRITE, address, now, false, &c->write);
-  struct access *read = &c->read[now->thread / WARP];
-  const unsigned short first = read->clock == now->clock ? read->thread : now->thread;
-  *read = *now;
-  read->other = first;
+  note_read(&c->read[now->thread / WARP], now);
 }
 
 static void check_write(struct machine *m, struct cell *c, const void *address,

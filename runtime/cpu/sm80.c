@@ -276,5 +276,5 @@ void host_cp_async_wait(int groups, const struct tile_site *at) {
     if (m->race) race_copy_end(m, &t->copies[n]);
   }
   t->ncopies -= n;
-  memmove(t->copies, t->copies + n, (size_t)t->ncopies * sizeof *t->copies);
+  if (n && t->ncopies) memmove(t->copies, t->copies + n, (size_t)t->ncopies * sizeof *t->copies);
 }

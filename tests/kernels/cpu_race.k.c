@@ -131,6 +131,26 @@ TILE_KERNEL(readers, io, 32, 1) {
   if (tile_lane() == 30) s[5] = x + 1.0f;
 }
 
+/* the writer has read twice since another lane did */
+TILE_KERNEL(readers_twice, io, 32, 1) {
+  TILE_SMEM_BEGIN(512);
+  TILE_SMEM(float, s, 0, 32);
+  volatile float *p = s + 5;
+  float x = 0.0f;
+  s[tile_lane()] = 0.0f;
+  warp_sync();
+#line 460 "twice.k.c"
+  if (tile_lane() == 5) x = *p;
+  if (tile_lane() == 6) {
+#line 470 "twice.k.c"
+    x = *p;
+    x += *p;
+#line 480 "twice.k.c"
+    *p = x;
+  }
+  a.out[tile_block() * 32 + tile_lane()] = x;
+}
+
 TILE_KERNEL(unwritten, io, 32, 1) {
   TILE_SMEM_BEGIN(512);
   TILE_SMEM(float, s, 0, 32);
