@@ -435,6 +435,9 @@ static void checks_addresses(void **state) {
 
 static void checks_races(void **state) {
   expect(state, "run @/gated.lua --check=race --shape B=2,T=70,H=2 --h0", 0, "no race", NULL);
+  expect(state, "run @/gated.lua --check=race --lengths 5,0,70 --shape H=2 --h0", 0, "no race",
+         NULL);
+  expect(state, "run retnet --pass step --check=race --shape B=2,T=9,H=2", 0, "no race", NULL);
   expect(state, "run @/gated.lua --check=race --shape B=1,T=9,H=1 --json", 0, "\"check\": \"race\"",
          NULL);
   expect(state, "run @/gated.lua --check=speed", 2, NULL, "address|race");

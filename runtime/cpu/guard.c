@@ -26,7 +26,8 @@ struct copy_of {
   int64_t *slots;               /* of the argument block */
   char *given;                  /* the caller's array, with its strides in bytes: */
   int64_t given_batch, given_row, given_head;
-  int64_t batches, heads, rows;           /* batches: or slots of a pool */
+  int64_t size;                 /* of an element, bytes */
+  int64_t batches, heads, rows; /* batches: or slots of a pool, or numbers of cu_seqlens */
   size_t row_bytes, row_stride, sequence; /* bytes; the last from one sequence to the next */
   char *data;
 };
@@ -65,17 +66,37 @@ static int64_t row_elements(const struct op_source *s, const struct op_array *a)
   return k * (has(a, 'v') ? s->dv : 1);
 }
 
+static int64_t *slots_of(int64_t *args, int array) {
+  return args + ARGS_HEAD_SLOTS + ARRAY_SLOTS * array;
+}
+
+/* cu_seqlens is there: arrays over tokens have a batch of one, whatever B is. */
+static bool is_packed(const struct op_source *s, int64_t *args) {
+  for (int i = 0; i < s->narrays; i++)
+    if (has(&s->arrays[i], 'C') && slots_of(args, i)[SLOT_POINTER]) return true;
+  return false;
+}
+
+static int64_t count_batches(const struct op_source *s, const struct op_array *a, int64_t *args,
+                             const int64_t *slots) {
+  if (has(a, 'N')) return slots[SLOT_COUNT];
+  if (has(a, 'C')) return args[SLOT_B] + 1;
+  if (!has(a, 'B') || (has(a, 'T') && is_packed(s, args))) return 1;
+  return args[SLOT_B];
+}
+
 static struct copy_of describe(const struct op_source *s, int i, int64_t *args) {
   const struct op_array *a = &s->arrays[i];
-  int64_t *slots = args + ARGS_HEAD_SLOTS + ARRAY_SLOTS * i;
+  int64_t *slots = slots_of(args, i);
   struct copy_of c = {.slots = slots, .given = (char *)(uintptr_t)slots[SLOT_POINTER]};
   if (!c.given) return c;
-  const int64_t size = (int64_t)element_bytes(a->dtype);
+  const int64_t size = has(a, 'C') ? slots[SLOT_COUNT] : (int64_t)element_bytes(a->dtype);
   c.array = a;
+  c.size = size;
   c.given_batch = slots[SLOT_BATCH] * size;
   c.given_row = slots[SLOT_ROW] * size;
   c.given_head = slots[SLOT_HEAD] * size;
-  c.batches = has(a, 'N') ? slots[SLOT_COUNT] : has(a, 'B') ? args[SLOT_B] : 1;
+  c.batches = count_batches(s, a, args, slots);
   c.heads = !has(a, 'H') ? 1 : has(a, 'N') ? args[SLOT_H] : slots[SLOT_COUNT];
   c.rows = has(a, 'T') ? args[SLOT_T] : is_rows(a) ? s->dk : 1;
   c.row_bytes = (size_t)(row_elements(s, a) * size);
@@ -108,10 +129,11 @@ static void fill(const struct guard *g, const struct copy_of *c) {
 /* The kernel takes strides in elements. */
 static void point_to(const struct copy_of *c) {
   const struct op_array *a = c->array;
-  const int64_t size = (int64_t)element_bytes(a->dtype);
+  const int64_t size = c->size;
   c->slots[SLOT_POINTER] = (int64_t)(uintptr_t)c->data;
   if (has(a, 'H')) c->slots[SLOT_HEAD] = (int64_t)c->sequence / size;
-  if (has(a, 'B') || has(a, 'N')) c->slots[SLOT_BATCH] = c->heads * (int64_t)c->sequence / size;
+  /* A batch of one keeps its 0: a packed one is stepped along. */
+  if (c->batches > 1) c->slots[SLOT_BATCH] = c->heads * (int64_t)c->sequence / size;
   if (has(a, 'T') || is_rows(a)) c->slots[SLOT_ROW] = (int64_t)c->row_stride / size;
 }
 
@@ -201,6 +223,7 @@ static void print_index(const struct guard *g, const struct copy_of *c, int64_t 
     int64_t index = 0;
     switch (*axis) {
     case 'B':
+    case 'C':
     case 'N': index = sequence / c->heads; break;
     case 'H': index = sequence % c->heads; break;
     case 'T': index = row; break;
@@ -222,7 +245,7 @@ bool guard_print(const struct guard *g, const void *p, struct buf *out) {
   const size_t offset = (size_t)((const char *)p - c->data), within = offset % c->sequence;
   const int64_t row = (int64_t)(within / c->row_stride);
   print_index(g, c, (int64_t)(offset / c->sequence), row,
-              (int64_t)(within % c->row_stride / element_bytes(c->array->dtype)), out);
+              (int64_t)(within % c->row_stride) / c->size, out);
   if (row >= c->rows) buf_puts(out, ", past the end of the sequence");
   return true;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * guard.h - copies of an op's arrays for a checked launch, in which each sequence of each head lies
  * by itself between rows of poison: a read past a sequence's end finds NaN there, AddressSanitizer
- * or the race checker, not the next sequence or the next head.
+ * or the race checker, not the next sequence or the next head. Sequences that cu_seqlens packs stay
+ * side by side: there the poison is around all of them.
  *
  *   guard_create(source, args, &guard, err);
  *   launch on guard_args(guard);
