@@ -78,11 +78,10 @@ static const struct symbol grammar[] = {
      {"dk^-0.5", "<fraction>", "1 / dk", "2^(-head / heads)", "(dk * dv)^-0.25",
       "<option> / 8 * dk^-0.5"}},
     /* roles, of their input <x>; a third of them scalars times it */
-    {"even_key", /* of either sign alike: see write_spec */
+    {"plain_key", /* as it was given, times a scalar: see write_spec */
      false,
      4,
-     {"<x>", "<weight> * <x>", "<x> * (<weight>)", "-(<x> / (1 + <unit>))", "l2norm(<x>)",
-      "rmsnorm(<x>) * <wk>", "<x> * <wk>"}},
+     {"<x>", "<weight> * <x>", "<x> * (<weight>)", "-(<x> / (1 + <unit>))"}},
     {"key",
      false,
      4,
@@ -304,15 +303,15 @@ static void put_field(struct writer *w, struct buf *out, const char *field, cons
     buf_printf(out, "  %s = %s,\n", field, one(w, symbol, 3));
 }
 
-/* An output that normalises makes every row count alike, also one that is small because q happens
- * to be orthogonal to what all keys share, of which rounding leaves little. Its keys share nothing.
- */
+/* An output that normalises makes all rows count alike, also one that is small because its q and k
+ * happen to be nearly orthogonal: of such a product rounding leaves little. Its q and k are not
+ * computed, so that nothing is rounded before they are multiplied. */
 static const char *write_spec(struct writer *w, bool wild) {
   static const char about[] = "  about = \"*/ #line 1 \\\"x\\\" ?"
                               "?/ \\\\ $(x) //%% }\",\n";
   struct buf fields = {0}, text = {0};
   put_field(w, &fields, "output", "out", 40);
-  const char *key = strstr(buf_text(&fields), "norm(") ? "even_key" : "key";
+  const char *key = strstr(buf_text(&fields), "norm(") ? "plain_key" : "key";
   put_role(w, &fields, "q", "dk", key);
   put_role(w, &fields, "k", "dk", key);
   put_role(w, &fields, "v", "dv", "value");

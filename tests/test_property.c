@@ -135,10 +135,12 @@ static bool forms_agree(const struct op_case *c, struct arena *a, struct error *
   return loaded || ref_check(v, c->seed, reports, &n, err) == MKC_OK;
 }
 
-/* As op_outcome_ok, but where a forward pass computes k and v over channels they are rounded once
- * more before they enter the state, which is then right to what o is. */
+/* As op_outcome_ok, but a forward pass that computes q, k and v over channels rounds them once more
+ * than one that is given them. That is 3.7e-3 in o for bf16, five roundings of 1.65e-3, in the mean
+ * of many rows; of few it scatters. The state is right to what o is. */
 static bool is_right(const struct op_case *c, const struct op_outcome *r) {
-  const double tolerance = c->dtype == MKC_BF16 ? 5e-3 : 1e-3;
+  const double few = c->B * c->T * c->H < 100 ? 1.5 : 1;
+  const double tolerance = few * (c->dtype == MKC_BF16 ? 5e-3 : 1e-3);
   if (c->pass == MKC_STEP) return op_outcome_ok(c, r);
   return r->o <= tolerance && r->ht <= tolerance && r->same && r->intact;
 }
