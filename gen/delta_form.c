@@ -57,19 +57,11 @@ static const struct factor *low_rank_factor(const struct branch *b) {
   return &b->factors[i];
 }
 
-static bool decays_besides(const struct branch *b, const struct factor *low) {
-  for (int i = 0; i < b->nfactors; i++)
-    if (&b->factors[i] != low && b->factors[i].log) return true;
-  return b->nweights > 0; /* decays, of the masks that are served */
-}
-
 const char *delta_form_of(const struct branch *b, struct arena *a, struct delta_form *ret) {
   const struct factor *low = low_rank_factor(b);
-  *ret = (struct delta_form){.before = low->diag != NULL};
+  *ret = (struct delta_form){.decayed_with = low->diag ? low : NULL};
   const char *what = scan_roles_split(b, a, &ret->roles);
   if (what) return what;
-  if (ret->before && decays_besides(b, low))
-    return "slot transition: a decay beside one that has an outer added to it";
   return low->kind == FACTOR_DELTA ? delta_rule(low, ret) : own_vector(low, a, ret);
 }
 

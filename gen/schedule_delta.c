@@ -43,7 +43,7 @@ static int table_floats(const struct branch *b, const struct delta_form *f, int 
   const int row = chunk < 32 ? 32 : chunk;
   const struct scan_roles *r = &f->roles;
   const int weights = (r->k.nterms + r->v.nterms > 0) + (f->nterms > 0) + (r->q.nterms > 0);
-  return weights * row + (b->decay != DECAY_NONE ? (4 + f->before) * row + 16 : 0);
+  return weights * row + (b->decay != DECAY_NONE ? (4 + (f->decayed_with != NULL)) * row + 16 : 0);
 }
 
 /* Mirrors SMEM_BYTES of the template; the CPU device refuses a launch with less. */

@@ -17,7 +17,8 @@ struct delta_form {
   struct role vector; /* E */
   int nterms;
   struct expr_term terms[2 * ROLE_MAX_TERMS + 1]; /* erase, a product; 1 if there is none */
-  bool before; /* S is the state before the token's own decay: decay(a) - outer(k, e) */
+  /* NULL, or decay(a) - outer(k, e): then E' S reads the state before a has decayed it. */
+  const struct factor *decayed_with;
 };
 
 /* NULL, or what the kernel lacks for the roles and the transition, in words. */

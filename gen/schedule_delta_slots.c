@@ -17,15 +17,26 @@ static void emit_vector(struct emission *e, const struct delta_form *f) {
   if (*array == 'e') scan_emit_channels(e, "e", f->vector.leaf->name, AXIS_DK);
 }
 
+/* Whether E' S reads the state before the decay of its factor, and the log decays that it does see.
+ */
+static void emit_before(struct emission *e, const struct delta_form *f, struct scan_reads *reads) {
+  const struct branch *b = &e->v->branches[0];
+  struct expr_term *logs = arena_array(e->arena, struct expr_term, b->nfactors + b->nweights);
+  const bool before = f->decayed_with != NULL;
+  const int n = before ? scan_collect_logs(b, f->decayed_with, logs) : 0;
+  buf_printf(&e->slots, "erase_before = %s,\n", before ? "true" : "false");
+  scan_emit_terms(e, "besides", logs, n, JOIN_SUM, reads);
+}
+
 void schedule_delta_slots(struct emission *e) {
   struct delta_form form;
   struct scan_reads reads = {.head = false};
   delta_form_of(&e->v->branches[0], e->arena, &form);
   const bool own = *delta_vector_tile(&form) == 'e';
   scan_emit_code(e, &form.roles, &reads);
-  scan_emit_product(e, "erase", form.terms, form.nterms, &reads);
+  scan_emit_terms(e, "erase", form.terms, form.nterms, JOIN_PRODUCT, &reads);
   scan_emit_row(e, "row_e", own ? form.vector.row : NULL, &reads);
-  buf_printf(&e->slots, "erase_before = %s,\n", form.before ? "true" : "false");
+  emit_before(e, &form, &reads);
   scan_emit_roles(e, &form.roles);
   emit_vector(e, &form);
   scan_emit_arrays(e, &form.roles, &reads);

@@ -52,9 +52,13 @@ struct scan_reads {
   bool head, heads;
 };
 
-/* A product of scalars, or a row program; `key = false` where there is none. */
-void scan_emit_product(struct emission *e, const char *key, const struct expr_term *terms, int n,
-                       struct scan_reads *reads);
+/* The logarithms whose sum is the log decay of a token, without that of the factor `but` (NULL:
+ * none); returns how many, at most one for each factor and weight. */
+int scan_collect_logs(const struct branch *b, const struct factor *but, struct expr_term *ret);
+
+/* A sum or product of scalars, or a row program; `key = false` where there is none. */
+void scan_emit_terms(struct emission *e, const char *key, const struct expr_term *terms, int n,
+                     enum expr_join join, struct scan_reads *reads);
 void scan_emit_row(struct emission *e, const char *key, const struct expr *row,
                    struct scan_reads *reads);
 /* What the row program of a role calls its input, and the array that it comes from:

@@ -28,11 +28,11 @@ static void add_reads(void *data, const struct expr_code *code) {
   reads->heads |= code->uses_heads;
 }
 
-/* The logarithms whose sum is the log decay of a token; returns how many. */
-static int collect_logs(const struct branch *b, struct expr_term *ret) {
+int scan_collect_logs(const struct branch *b, const struct factor *but, struct expr_term *ret) {
   int n = 0;
   for (int i = 0; i < b->nfactors; i++)
-    if (b->factors[i].log) ret[n++] = (struct expr_term){b->factors[i].log, false};
+    if (b->factors[i].log && &b->factors[i] != but)
+      ret[n++] = (struct expr_term){b->factors[i].log, false};
   for (int i = 0; i < b->nweights; i++)
     if (b->weights[i].log) ret[n++] = (struct expr_term){b->weights[i].log, false};
   return n;
@@ -67,9 +67,9 @@ static void emit_terms(struct emission *e, const char *key, const struct expr_te
   expr_code_finish(&code);
 }
 
-void scan_emit_product(struct emission *e, const char *key, const struct expr_term *terms, int n,
-                       struct scan_reads *reads) {
-  emit_terms(e, key, terms, n, JOIN_PRODUCT, "", reads);
+void scan_emit_terms(struct emission *e, const char *key, const struct expr_term *terms, int n,
+                     enum expr_join join, struct scan_reads *reads) {
+  emit_terms(e, key, terms, n, join, "", reads);
 }
 
 static void emit_decay(struct emission *e, const struct branch *b, struct scan_reads *reads) {
@@ -77,7 +77,7 @@ static void emit_decay(struct emission *e, const struct branch *b, struct scan_r
   struct expr_term *logs = arena_array(e->arena, struct expr_term, most);
   struct buf text = {0};
   print_decay(&text, b);
-  emit_terms(e, "decay", logs, collect_logs(b, logs), JOIN_SUM, buf_text(&text), reads);
+  emit_terms(e, "decay", logs, scan_collect_logs(b, NULL, logs), JOIN_SUM, buf_text(&text), reads);
   buf_finish(&text);
 }
 
@@ -88,7 +88,7 @@ static void emit_write(struct emission *e, const struct role *k, const struct ro
   int n = 0;
   for (int i = 0; i < k->nterms; i++) terms[n++] = k->terms[i];
   for (int i = 0; i < v->nterms; i++) terms[n++] = v->terms[i];
-  scan_emit_product(e, "write", terms, n, reads);
+  scan_emit_terms(e, "write", terms, n, JOIN_PRODUCT, reads);
 }
 
 void scan_emit_row(struct emission *e, const char *key, const struct expr *row,
@@ -226,7 +226,7 @@ void scan_emit_code(struct emission *e, const struct scan_roles *roles, struct s
   emit_tile_sizes(e);
   emit_decay(e, b, reads);
   emit_write(e, &roles->k, &roles->v, reads);
-  scan_emit_product(e, "read", roles->q.terms, roles->q.nterms, reads);
+  scan_emit_terms(e, "read", roles->q.terms, roles->q.nterms, JOIN_PRODUCT, reads);
   emit_scale(e, b->scale, reads);
   emit_terms(e, "output", &output, output.e && !by_row ? 1 : 0, JOIN_SUM, "", reads);
   scan_emit_row(e, "row_q", roles->q.row, reads);

@@ -14,7 +14,7 @@
 //% -- scales P's columns and the state's update, and a read weight (of q), which scales O's rows.
 //% keys = { { name = "q", field = q_field, array = q_array, row = row_q },
 //%          { name = "k", field = k_field, array = k_array, row = row_k } }
-//% delta, erase, erase_before = false, false, false
+//% delta, erase, erase_before, besides = false, false, false, false
 //% include("templates/walk.k.c")
 //% print_title()
 

@@ -2,8 +2,8 @@
 //% -- tokens.k.c - what a kernel is given (args.k.c), and what the spec's scalars make of each token.
 //% --
 //% -- In: chunk, arrays, inputs, per_head, channel_params, decay, write, read (gen/emit.h); for a delta
-//% -- rule erase and erase_before (delta.k.c; other templates set them, and delta, to false); from the
-//% -- template the constants CHUNK and LANE_TOKENS, the tokens of a chunk that a lane of one warp looks
+//% -- rule erase, erase_before and besides (delta.k.c; other templates set them, and delta, to false);
+//% -- from the template the constants CHUNK and LANE_TOKENS, the tokens of a chunk that a lane of one warp looks
 //% -- after.
 //% -- Out: functions of Lua that print
 //% --
@@ -36,11 +36,23 @@
 //%   return join(code.per_head and "per_head", code.inputs[1] and gate)
 //% end
 //% local table_per_head = write and write.per_head or read and read.per_head or
-//%                        erase and erase.per_head or decay and not constant and decay.per_head
+//%                        erase and erase.per_head or besides and besides.per_head or
+//%                        decay and not constant and decay.per_head
 //% local table_parameters = join("float *table", table_per_head and "const head_values per_head",
 //%   inputs[1] and "const gate_values *gate", constant and "float log2_factor", "i64 t", "i64 T")
 //% table_arguments = join(table_per_head and "per_head", inputs[1] and "gate",
 //%                        constant and "log2_factor")
+//% local function print_log2(name, code)
+TILE_FN float $(name)($(parameters(code))) {
+//% for _, s in ipairs(code.steps) do
+//% at(spec, s.line)
+  const float $(s.name) = $(s.text);
+//% end
+//% at(spec, code.line)
+  const float x = LOG2_E * $(code.atom and code.value or "(" .. code.value .. ")");
+  return x < LOG2_ZERO ? LOG2_ZERO : x;
+}
+//% end
 //% function print_table_enum()
 //% local rows = 0
 //% local function row()
@@ -55,7 +67,7 @@
   FROM_START = $(row()), /* 2^b_i */
   TO_END = $(row()), /* 2^(b_last - b_i)$(to_end_writes and ", times the write weight" or "") */
 //% if erase_before then
-  BEFORE = $(row()), /* b_(i-1) */
+  BEFORE = $(row()), /* b_(i-1)$(besides and ", and the decays that e_i' S sees" or "") */
 //% end
 //% if delta then
   OLD = $(row()), /* the weight of e_i' S, S the state at the chunk's start */
@@ -87,15 +99,12 @@
  * stay small enough for exact differences. */
 #define LOG2_E 1.4426950408889634f
 #define LOG2_ZERO -160.0f
-TILE_FN float log2_decay($(parameters(decay))) {
-//% for _, s in ipairs(decay.steps) do
-//% at(spec, s.line)
-  const float $(s.name) = $(s.text);
+//% print_log2("log2_decay", decay)
 //% end
-//% at(spec, decay.line)
-  const float x = LOG2_E * $(decay.atom and decay.value or "(" .. decay.value .. ")");
-  return x < LOG2_ZERO ? LOG2_ZERO : x;
-}
+//% if besides then
+
+/* the same without the factor that erases, which reads the state before it decays it */
+//% print_log2("log2_besides", besides)
 //% end
 //% for _, f in ipairs { { write, "write_weight", "k and v" }, { erase, "erase_weight", "e and k" },
 //%                      { read, "read_weight", "q" } } do
@@ -149,7 +158,7 @@ TILE_FN void token_table($(table_parameters)) {
     table[READ + first + e] = inside ? read_weight($(call_code(read, "gate[e]"))) : 0.0f;
 //% end
 //% if erase_before then
-    b_before[e] = sum;
+    b_before[e] = sum$(besides and " + (inside ? log2_besides(" .. call_code(besides, "gate[e]") .. ") : 0.0f)" or "");
 //% end
 //% if decay then
     sum += inside ? $(constant and "log2_factor" or "log2_decay(" .. call_code(decay, "gate[e]") .. ")") : 0.0f;

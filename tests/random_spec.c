@@ -89,6 +89,11 @@ static const struct symbol grammar[] = {
       "l2norm(elu(<x>) + 1) * <weight>", "softmax(<x>)", "relu(<x>)", "rmsnorm(<x>) * <wk>",
       "<x> * <wk>", "<x> / (1 + sum(<x> * <x>))", "tanh(<x> + <any>)", "l2norm(<x>, 0.01)",
       "rmsnorm(softmax(<x>))"}},
+    {"unit_key", /* of norm 1 at most, as what erases wants it */
+     false,
+     2,
+     {"l2norm(<x>)", "<unit> * l2norm(<x>)", "l2norm(<x>, 0.01)", "l2norm(elu(<x>) + 1)",
+      "-(l2norm(<x>) / (1 + <unit>))", "softmax(<x>)"}},
     {"value",
      false,
      4,
@@ -109,13 +114,20 @@ static const struct symbol grammar[] = {
      2,
      {"{ decay(<unit>) }", "decay(<slope>)", "{ decay(<unit>), decay(<slope>), }",
       "{ decay(<unit>); decay(<unit>) }", "{ decay(<slope>), decay(<unit>), decay(<unit>) }"}},
+    {"erasing", /* <k>: the role */
+     false,
+     2,
+     {"{ delta(<unit>) }", "{ decay(<unit>), delta(<unit>) }", "{ decay(<slope>), delta(<unit>) }",
+      "{ delta(2 * <unit>), decay(<unit>) }", "{ decay(<unit>) - outer(<k>, <unit> * <k>) }",
+      "{ decay(<unit>), identity - outer(<unit> * <k>, <k> / (1 + <unit>)) }",
+      "{ identity - outer(<k>, sigmoid(<wk>) * <k>), decay(<unit>) }"}},
     {"mask", false, 2, {"decay(<unit>)", "ones * decay(<slope>)"}},
     {"wild",
      false,
      9,
      {"  normaliser = max(abs(rowsum), 1),\n",
       "  q = input { \"qa\", dk } + input { \"qb\", dk },\n", wide_roles,
-      "  transition = { delta(sigmoid(input \"rate\")) },\n",
+      "  transition = { decay(sigmoid(input { \"f\", dk })), delta(sigmoid(input \"rate\")) },\n",
       "  transition = { decay(sigmoid(input { \"f\", dk })) },\n",
       "  transition = { decay(sigmoid(sum(input { \"f\", dk }))) },\n",
       "  mask = window(<option>),\n", "  score = 1 + qk + qk^2 / 2,\n", "  read = \"before\",\n"}},
@@ -155,6 +167,7 @@ struct writer {
   struct declared leaves[MAX_LEAVES];
   int nleaves;
   const char *role; /* the input of the role being written */
+  const char *key;  /* the role k */
   struct random_spec *spec;
 };
 
@@ -230,6 +243,7 @@ static const char *expand_name(struct writer *w, const char *name, size_t len, i
   if (!strncmp(name, "wk>", 3)) text = leaf(w, 'k');
   if (!strncmp(name, "wv>", 3)) text = leaf(w, 'v');
   if (!strncmp(name, "x>", 2)) text = w->role;
+  if (!strncmp(name, "k>", 2)) text = w->key;
   if (!strncmp(name, "option>", 7)) text = option(w);
   if (!strncmp(name, "fraction>", 9)) text = fractions[random_below(r, 6)];
   if (!strncmp(name, "number>", 7)) text = numbers[random_below(r, 8)];
@@ -286,15 +300,17 @@ static const char *one(struct writer *w, const char *name, int depth) {
 
 /* ---- a spec ---- */
 
-/* q = l2norm(input { "q", dk }) and so on; left out where it is the input of that name. */
-static void put_role(struct writer *w, struct buf *out, const char *role, const char *axis,
-                     const char *symbol) {
+/* q = l2norm(input { "q", dk }) and so on; left out where it is the input of that name. Returns the
+ * role's text. */
+static const char *put_role(struct writer *w, struct buf *out, const char *role, const char *axis,
+                            const char *symbol) {
   const char *name = random_chance(w->random, 60) ? role : new_name(w);
   w->role = arena_printf(w->arena, "input { \"%s\", %s }", name, axis);
   w->leaves[w->nleaves++] = (struct declared){name, w->role, 'r'};
   const char *text = one(w, symbol, random_below(w->random, 3));
   if (strcmp(text, w->role) != 0 || strcmp(name, role) != 0)
     buf_printf(out, "  %s = %s,\n", role, text);
+  return text;
 }
 
 static void put_field(struct writer *w, struct buf *out, const char *field, const char *symbol,
@@ -313,10 +329,11 @@ static const char *write_spec(struct writer *w, bool wild) {
   put_field(w, &fields, "output", "out", 40);
   const char *key = strstr(buf_text(&fields), "norm(") ? "plain_key" : "key";
   put_role(w, &fields, "q", "dk", key);
-  put_role(w, &fields, "k", "dk", key);
+  const bool erases = random_chance(w->random, 30);
+  w->key = put_role(w, &fields, "k", "dk", erases ? "unit_key" : key);
   put_role(w, &fields, "v", "dv", "value");
   put_field(w, &fields, "scale", "scale", 70);
-  put_field(w, &fields, "transition", "decays", 75);
+  put_field(w, &fields, "transition", erases ? "erasing" : "decays", erases ? 100 : 75);
   put_field(w, &fields, "mask", "mask", 25);
   if (random_chance(w->random, 20)) buf_puts(&fields, about);
   const char *other = wild ? one(w, "wild", 1) : "";

@@ -149,6 +149,10 @@ static void test_forms(void **state) {
       "local q, k = input { \"q\", dk }, input { \"k\", dk }\n"
       "return variant { name = \"x\", q = q, k = k,\n"
       "  transition = { decay(sigmoid(input \"f\")) - outer(0.7 * k, q) } }",
+      /* so does this one, but after other decays */
+      "local k = l2norm(input { \"k\", dk })\n"
+      "return variant { name = \"x\", k = k, mask = decay(exp(-0.5)),\n"
+      "  transition = { decay(sigmoid(input \"f\")) - outer(k, k), decay(1 - 2^(-1 - head)) } }",
       /* no scalar anywhere, so no table */
       "local k = l2norm(input { \"k\", dk })\n"
       "return variant { name = \"x\", k = k, transition = { identity - outer(k, k) } }",

@@ -174,9 +174,6 @@ static void test_what_has_no_schedule_is_named(void **state) {
   } cases[] = {
       {V("transition = { identity - outer(input { \"b\", dk }, input { \"a\", dk }) }"),
        "slot transition: outer(b, a) with b not along k"},
-      {"local k = input { \"k\", dk } return variant { name = \"x\", k = k,"
-       " transition = { decay(0.5), decay(0.5) - outer(k, 0.5 * k) } }",
-       "slot transition: a decay beside one that has an outer added to it"},
       {"local k = l2norm(input { \"k\", dk }) return variant { name = \"x\", k = k,"
        " transition = { identity - outer(k, k * input { \"a\", dk } * input { \"b\", dk }) } }",
        "slot transition: inputs over channels that are not k's"},

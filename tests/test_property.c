@@ -141,16 +141,17 @@ static bool forms_agree(const struct op_case *c, struct arena *a, struct error *
 static bool is_right(const struct op_case *c, const struct op_outcome *r) {
   const double few = c->B * c->T * c->H < 100 ? 1.5 : 1;
   const double tolerance = few * (c->dtype == MKC_BF16 ? 5e-3 : 1e-3);
-  if (c->pass == MKC_STEP) return op_outcome_ok(c, r);
+  if (c->pass == MKC_STEP || r->erases) return op_outcome_ok(c, r);
   return r->o <= tolerance && r->ht <= tolerance && r->same && r->intact;
 }
 
-/* A chunk for which nothing fits gives way to the planner's. */
+/* A chunk for which nothing fits, or that no schedule has, gives way to the planner's. */
 static mkc_status run_op(const struct op_device *d, struct op_case *c, struct op_outcome *r,
                          struct error *err) {
   const mkc_status status = op_case_run(d, c, r, err);
-  if (status != MKC_E_NO_SCHEDULE || !c->chunk || !strstr(error_text(err), "no plan for "))
-    return status;
+  const char *why = error_text(err);
+  if (status != MKC_E_NO_SCHEDULE || !c->chunk) return status;
+  if (!strstr(why, "no plan for ") && !strstr(why, ": chunk is ")) return status;
   c->chunk = 0;
   error_finish(err);
   return op_case_run(d, c, r, err);
