@@ -14,8 +14,8 @@
 //% --   P_ij = q_i k_j' 2^(b_i - b_j) for j <= i       O = diag(2^b) Q S + P U
 //% --   S    = 2^(b_last) S + K' diag(2^(b_last - b)) U
 //% --
-//% -- An erasure that reads the undecayed state (decay(a) - outer(k, e)) has 2^(b_(i-1)) in place of
-//% -- 2^(b_i), in L and in X.
+//% -- An erasure that reads the state before a decays it (decay(a) - outer(k, e)) has b_i less log2 a_i
+//% -- in place of b_i, in L and in X.
 //% --
 //% -- The system is solved by blocks of 16 tokens. The diagonal blocks of I + L are inverted by
 //% -- substitution in fp32, and then  U_I = T_II (X_I - sum of L_IJ U_J),  J < I.  Powers of L grow
@@ -266,7 +266,7 @@ TILE_FN void invert_diagonal(const float *l, $(element) *high, $(element) *low) 
     TILE_UNROLL
     for (int jb = 0; jb < ROW_BLOCKS; jb++) {
       const int corner = (16 * jb + b_row) * P_ROW + 16 * jb + b_col;
-      if (jb > 0) warp_sync();
+      if (jb > 0) warp_sync(); /* holds loads of later blocks back: registers are short */
       u32 high[4], low[4], b_high[4], b_low[4];
       float u[2][4] = {{0}};
       split_operand(x + 2 * jb, high, low);

@@ -67,7 +67,7 @@ TILE_FN float $(name)($(parameters(code))) {
   FROM_START = $(row()), /* 2^b_i */
   TO_END = $(row()), /* 2^(b_last - b_i)$(to_end_writes and ", times the write weight" or "") */
 //% if erase_before then
-  BEFORE = $(row()), /* b_(i-1)$(besides and ", and the decays that e_i' S sees" or "") */
+  BEFORE = $(row()), /* b_i without the decay that acts after e_i' S is read */
 //% end
 //% if delta then
   OLD = $(row()), /* the weight of e_i' S, S the state at the chunk's start */

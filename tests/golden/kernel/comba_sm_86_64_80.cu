@@ -205,7 +205,7 @@ enum {
   SUM = 0, /* b_i */
   FROM_START = TABLE_ROW, /* 2^b_i */
   TO_END = 2 * TABLE_ROW, /* 2^(b_last - b_i) */
-  BEFORE = 3 * TABLE_ROW, /* b_(i-1) */
+  BEFORE = 3 * TABLE_ROW, /* b_i without the decay that acts after e_i' S is read */
   OLD = 4 * TABLE_ROW, /* the weight of e_i' S, S the state at the chunk's start */
   WRITE = 5 * TABLE_ROW, /* the weight of v_i */
   ERASE = 6 * TABLE_ROW, /* the weight of e_i */
@@ -757,7 +757,7 @@ TILE_KERNEL(comba_forward, op_args, THREADS, 2) {
     TILE_UNROLL
     for (int jb = 0; jb < ROW_BLOCKS; jb++) {
       const int corner = (16 * jb + b_row) * P_ROW + 16 * jb + b_col;
-      if (jb > 0) warp_sync();
+      if (jb > 0) warp_sync(); /* holds loads of later blocks back: registers are short */
       u32 high[4], low[4], b_high[4], b_low[4];
       float u[2][4] = {{0}};
       split_operand(x + 2 * jb, high, low);
