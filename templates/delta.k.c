@@ -39,7 +39,7 @@
 //% print_title()
 
 enum {
-//% print_sizes("WARPS - 1", "of L and P")
+//% print_sizes("WARPS / 2", "of L and P")
   UNITS = ROW_BLOCKS * (ROW_BLOCKS + 1) / 2, /* blocks of L and P up to the diagonal */
 //% print_tile_enum()
   SMEM_P = $(last) + 2 * STAGES * V_TILE,
@@ -118,8 +118,10 @@ TILE_FN void invert_diagonal(const float *l, $(element) *high, $(element) *low) 
 //% print_start()
 //% print_chunk()
 
-    /* L and P, a block of 16 x 16 of both at a time; the diagonal blocks first */
-    for (int unit = warp; unit < UNITS; unit += WARPS) {
+    /* L and P, a block of 16 x 16 of both at a time. The diagonal blocks come first, then the warps
+     * are dealt to backwards: one that has an inverse to compute has less of the rest. */
+    for (int unit = warp, step = 2 * (WARPS - warp) - 1; unit < UNITS;
+         unit += step, step = 2 * WARPS - step) {
       int behind = 0, col_block = unit; /* (0,0), (1,1), ... then (1,0), (2,1), ... */
       while (col_block >= ROW_BLOCKS - behind) col_block -= ROW_BLOCKS - behind++;
       const int row_block = col_block + behind;

@@ -176,7 +176,7 @@ enum {
   WARPS = DV_TILE / 16,
   THREADS = 32 * WARPS,
   ROW_BLOCKS = CHUNK / 16,
-  GATE_WARP = WARPS - 1, /* the warp with the least of L and P to compute */
+  GATE_WARP = WARPS / 2, /* the warp with the least of L and P to compute */
   LANE_TOKENS = 1, /* of the gates, a lane of that warp */
   UNITS = ROW_BLOCKS * (ROW_BLOCKS + 1) / 2, /* blocks of L and P up to the diagonal */
 
@@ -634,8 +634,10 @@ TILE_KERNEL(comba_forward, op_args, THREADS, 2) {
     }
     barrier_sync(); /* q, k and v are what the spec makes of them */
 
-    /* L and P, a block of 16 x 16 of both at a time; the diagonal blocks first */
-    for (int unit = warp; unit < UNITS; unit += WARPS) {
+    /* L and P, a block of 16 x 16 of both at a time. The diagonal blocks come first, then the warps
+     * are dealt to backwards: one that has an inverse to compute has less of the rest. */
+    for (int unit = warp, step = 2 * (WARPS - warp) - 1; unit < UNITS;
+         unit += step, step = 2 * WARPS - step) {
       int behind = 0, col_block = unit; /* (0,0), (1,1), ... then (1,0), (2,1), ... */
       while (col_block >= ROW_BLOCKS - behind) col_block -= ROW_BLOCKS - behind++;
       const int row_block = col_block + behind;
