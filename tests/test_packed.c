@@ -14,9 +14,13 @@
 
 enum { H = 2, D = 64, MAX_TOKENS = 400, MAX_SEQUENCES = 8 };
 
-static const char spec[] = "return variant { name = \"x\", k = l2norm(input { \"k\", dk }),\n"
-                           "  v = sigmoid(input \"b\") * input { \"v\", dv },\n"
-                           "  transition = { decay(exp(input { \"g\", max = 0 })) } }";
+/* of the scan and of the delta rule */
+#define SPEC(erase)                                                      \
+  "local k, b = l2norm(input { \"k\", dk }), sigmoid(input \"b\")\n"     \
+  "return variant { name = \"x\", k = k, v = b * input { \"v\", dv },\n" \
+  "  transition = { decay(exp(input { \"g\", max = 0 })), " erase " } }"
+static const char plain[] = SPEC("identity"), delta[] = SPEC("identity - outer(b * k, k)");
+static const char *spec;
 
 /* Everything of one launch: T tokens, N sequences. bf16 arrays as they are in memory. */
 struct world {
@@ -160,7 +164,8 @@ static void test_nan_stays_in_its_sequence(void **state) {
   launch_packed(clean, 150, starts, MKC_I32, 3);
   launch_packed(spoilt, 150, starts, MKC_I32, 3);
   const size_t row = H * D, state_size = (size_t)H * D * D;
-  assert_memory_equal(clean->o, spoilt->o, sizeof(uint16_t) * 60 * row);
+  const size_t before = spec == delta ? 50 : 60; /* a chunk of the delta rule is solved as one */
+  assert_memory_equal(clean->o, spoilt->o, sizeof(uint16_t) * before * row);
   assert_memory_equal(clean->o + 100 * row, spoilt->o + 100 * row, sizeof(uint16_t) * 50 * row);
   assert_memory_equal(clean->ht, spoilt->ht, sizeof(float) * state_size);
   assert_memory_equal(clean->ht + 2 * state_size, spoilt->ht + 2 * state_size,
@@ -215,5 +220,8 @@ int main(void) {
       cmocka_unit_test(test_wrong_numbers_stay_inside),
       cmocka_unit_test(test_messages),
   };
-  return cmocka_run_group_tests(tests, open_op, close_op);
+  spec = plain;
+  const int failed = cmocka_run_group_tests_name("scan", tests, open_op, close_op);
+  spec = delta;
+  return failed + cmocka_run_group_tests_name("delta", tests, open_op, close_op);
 }
