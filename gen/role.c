@@ -43,7 +43,7 @@ const char *role_split(const struct expr *e, enum axis axis, struct role *ret) {
   for (const struct expr *rest = e; (rest = take_scalar(ret, e));) e = rest;
   if (e->step) return "a value over steps";
   if (e->axis != axis || e->width != 1) return "channels of its own width";
-  if (e->op == OP_INPUT) {
+  if (e->op == OP_INPUT && !e->leaf->fp32) {
     ret->leaf = e->leaf;
     return NULL;
   }

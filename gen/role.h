@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * role.h - q, k or v as schedules serve them: scalars of a token times an array over channels,
- * which is an input as it is, or an expression that is computed row by row (row_code.h).
+ * which is an input as it is, or an expression that is computed row by row (row_code.h), as is an
+ * input in fp32.
  *
  *   v = dt * input { "x", dv }       x, scalars { dt }
  *   k = b * l2norm(input { "k", dk })    k, scalars { b }, row l2norm(k)

@@ -24,6 +24,7 @@ static const char *lacks_in_erase(const struct delta_form *f, struct arena *a) {
 static const char *lacks_in_transition(const struct branch *b, struct arena *a) {
   struct delta_form form;
   if (b->delta == DELTA_LOWRANK) return "slot transition: outer(b, a) with b not along k";
+  if (b->decay == DECAY_CHANNEL) return "slot transition: a decay over dk";
   const char *what = delta_form_of(b, a, &form);
   return what ? what : lacks_in_erase(&form, a);
 }

@@ -62,48 +62,78 @@ static const char *lacks_in_mask(const struct branch *b) {
 static const char *lacks_in_transition(const struct branch *b) {
   if (b->delta == DELTA_RULE) return "slot transition: delta";
   if (b->delta == DELTA_FORM || b->delta == DELTA_LOWRANK) return "slot transition: outer";
+  if (b->decay == DECAY_CHANNEL) return "slot transition: a decay over dk";
   return NULL;
 }
 
 /* ---- roles ---- */
 
-static const char *split(const char *slot, const struct expr *e, enum axis axis, struct arena *a,
+static bool is_in(const struct leaf_list *list, const struct leaf *leaf) {
+  for (int i = 0; i < list->n; i++)
+    if (list->at[i] == leaf) return true;
+  return false;
+}
+
+void scan_decay_inputs(const struct branch *b, struct leaf_list *ret) {
+  *ret = (struct leaf_list){.n = 0};
+  if (b->decay != DECAY_CHANNEL) return;
+  for (int i = 0; i < b->nfactors; i++)
+    if (b->factors[i].log) leaf_list_add_inputs(ret, b->factors[i].log, AXIS_DK);
+}
+
+static const char *split(const char *slot, const struct expr *e, struct arena *a,
                          struct role *ret) {
-  const char *what = role_split(e, axis, ret);
+  const char *what = role_split(e, AXIS_DV, ret);
   if (!what && ret->leaf->fp32) what = "an input that has another use";
   return what ? arena_printf(a, "slot %s: %s", slot, what) : NULL;
 }
 
-const char *scan_split_key(const char *slot, const struct expr *e, const struct role *k,
-                           struct arena *a, struct role *ret) {
+/* given: inputs that have a tile, and in fp32. */
+static const char *split_key(const char *slot, const struct expr *e, const struct role *k,
+                             const struct leaf_list *given, struct arena *a, struct role *ret) {
   struct leaf_list inputs = {.n = 0};
-  const char *what = split(slot, e, AXIS_DK, a, ret);
-  if (what || !ret->row) return what;
-  int others = 0;
-  leaf_list_add_inputs(&inputs, ret->row, AXIS_DK);
+  const char *what = role_split(e, AXIS_DK, ret);
+  int others = 0, tiles = 0;
+  if (!what && ret->row) leaf_list_add_inputs(&inputs, ret->row, AXIS_DK);
   for (int i = 0; i < inputs.n; i++) {
+    if (is_in(given, inputs.at[i])) continue;
+    tiles++;
     if (k && inputs.at[i] == k->leaf) continue;
     ret->leaf = inputs.at[i];
     others++;
   }
   if (others > 1) what = "inputs over channels that are not k's";
-  if (!k && inputs.n > 1) what = "two inputs over channels";
-  if (ret->leaf->fp32) what = "an input that has another use";
+  if (!k && tiles > 1) what = "two inputs over channels";
+  if (!what && ret->leaf->fp32 && !is_in(given, ret->leaf)) what = "an input that has another use";
   return what ? arena_printf(a, "slot %s: %s", slot, what) : NULL;
 }
 
+const char *scan_split_key(const char *slot, const struct expr *e, const struct role *k,
+                           struct arena *a, struct role *ret) {
+  const struct leaf_list none = {.n = 0};
+  return split_key(slot, e, k, &none, a, ret);
+}
+
 const char *scan_roles_split(const struct branch *b, struct arena *a, struct scan_roles *ret) {
-  const char *what = scan_split_key("k", b->k, NULL, a, &ret->k);
-  if (!what) what = scan_split_key("q", b->q, &ret->k, a, &ret->q);
-  if (!what) what = split("v", b->v, AXIS_DV, a, &ret->v);
+  struct leaf_list given;
+  scan_decay_inputs(b, &given);
+  const char *what = split_key("k", b->k, NULL, &given, a, &ret->k);
+  if (!what) what = split_key("q", b->q, &ret->k, &given, a, &ret->q);
+  if (!what) what = split("v", b->v, a, &ret->v);
   return what;
+}
+
+/* The logarithm of a decay: of a token, or of a channel. */
+static const char *lacks_in_log(const struct expr *log) {
+  if (log->axis != AXIS_DK) return expr_not_emitted(log, AXIS_NONE);
+  return row_code_reduces(log) ? "a sum over channels" : expr_not_emitted_by_token(log, AXIS_DK);
 }
 
 static const char *lacks_in_expressions(const struct branch *b, struct arena *a) {
   const char *bad = expr_not_emitted(b->scale, AXIS_NONE);
   if (bad) return arena_printf(a, "slot scale: %s", bad);
   for (int i = 0; i < b->nfactors; i++)
-    if ((bad = expr_not_emitted(b->factors[i].log, AXIS_NONE)))
+    if (b->factors[i].log && (bad = lacks_in_log(b->factors[i].log)))
       return arena_printf(a, "slot transition: %s in a decay", bad);
   for (int i = 0; i < b->nweights; i++)
     if ((bad = expr_not_emitted(b->weights[i].log, AXIS_NONE)))
@@ -153,7 +183,6 @@ const char *scan_lacks_in_slots(const struct variant *v, struct arena *a) {
   if (!b->linear) return "slot score: anything but qk";
   if (b->read_before) return "slot read: \"before\"";
   if (b->value_decay) return "slot transition: a decay over dv";
-  if (b->decay == DECAY_CHANNEL) return "slot transition: a decay over dk";
   if (!what) what = lacks_in_mask(b);
   if (!what) what = scan_roles_split(b, a, &roles);
   if (!what) what = lacks_in_expressions(b, a);

@@ -13,7 +13,9 @@
 struct scan_roles {
   struct role q, k, v;
 };
-/* NULL, or what the scan lacks. */
+/* The inputs over dk that the decays read, which k and q may read, too. */
+void scan_decay_inputs(const struct branch *b, struct leaf_list *ret);
+/* NULL, or what the scan lacks. A role that reads the decays' input alone has that for its leaf. */
 const char *scan_roles_split(const struct branch *b, struct arena *a, struct scan_roles *ret);
 /* A vector over dk that is computed in place, before k is: it may read one input and that of k. k
  * is NULL for k itself. NULL, or what the scan lacks in the slot. */
@@ -27,7 +29,8 @@ void scan_tiles(const struct variant *v, const struct scan_roles *roles, struct 
 /* Whether output is computed row by row, not channel by channel in registers. */
 bool scan_output_by_row(const struct variant *v);
 
-/* NULL, or what is lacking in the slots of the spec, but for low-rank terms of the transition. */
+/* NULL, or what is lacking in the slots of the spec, but for the kind of the transition: low-rank
+ * terms and decays over dk. */
 const char *scan_lacks_in_slots(const struct variant *v, struct arena *a);
 const char *scan_lacks_in_config(const struct gen_config *c, const int *chunks, int nchunks,
                                  struct arena *a);

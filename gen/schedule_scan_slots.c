@@ -77,7 +77,10 @@ static void emit_decay(struct emission *e, const struct branch *b, struct scan_r
   struct expr_term *logs = arena_array(e->arena, struct expr_term, most);
   struct buf text = {0};
   print_decay(&text, b);
-  emit_terms(e, "decay", logs, scan_collect_logs(b, NULL, logs), JOIN_SUM, buf_text(&text), reads);
+  const bool channel = b->decay == DECAY_CHANNEL;
+  const int n = scan_collect_logs(b, NULL, logs);
+  emit_terms(e, "decay", logs, channel ? 0 : n, JOIN_SUM, buf_text(&text), reads);
+  emit_terms(e, "channel_decay", logs, channel ? n : 0, JOIN_SUM, buf_text(&text), reads);
   buf_finish(&text);
 }
 
@@ -154,6 +157,10 @@ void scan_emit_channels(struct emission *e, const char *field, const char *name,
 
 void scan_emit_role(struct emission *e, const char *slot, const struct role *role,
                     const char *array) {
+  if (role->leaf->fp32) { /* made of the decays' input, in a tile that no array fills */
+    buf_printf(&e->slots, "%s_field = \"%s\", %s_array = false,\n", slot, slot, slot);
+    return;
+  }
   buf_printf(&e->slots, "%s_field = \"in_%s\", %s_array = \"%s\",\n", slot, role->leaf->name, slot,
              array);
 }
@@ -163,8 +170,8 @@ void scan_emit_roles(struct emission *e, const struct scan_roles *roles) {
   scan_emit_role(e, "q", &roles->q, "q");
   scan_emit_role(e, "k", &roles->k, shared ? "q" : "k");
   scan_emit_role(e, "v", &roles->v, "v");
-  scan_emit_channels(e, "q", roles->q.leaf->name, AXIS_DK);
-  if (!shared) scan_emit_channels(e, "k", roles->k.leaf->name, AXIS_DK);
+  if (!roles->q.leaf->fp32) scan_emit_channels(e, "q", roles->q.leaf->name, AXIS_DK);
+  if (!shared && !roles->k.leaf->fp32) scan_emit_channels(e, "k", roles->k.leaf->name, AXIS_DK);
   scan_emit_channels(e, "v", roles->v.leaf->name, AXIS_DV);
 }
 

@@ -35,6 +35,7 @@
 //%   keys[2] = { name = "e", field = e_field, array = e_array, row = row_e }
 //% end
 //% delta = true
+//% square_p, decay_inputs = true, {}
 //% include("templates/walk.k.c")
 //% print_title()
 

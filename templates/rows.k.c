@@ -2,8 +2,8 @@
 //% -- rows.k.c - expressions over the channels of a token (gen/row_code.h), computed in place on a
 //% -- tile of a chunk's tokens in shared memory.
 //% --
-//% -- In: element, kind, inputs, per_head (tokens.k.c); tiles as in tiles.k.c; from the template the
-//% -- constants CHUNK and WARPS.
+//% -- In: element, kind, inputs, per_head (tokens.k.c), decay_inputs (walk.k.c), whose tiles hold floats;
+//% -- tiles as in tiles.k.c; from the template the constants CHUNK and WARPS.
 //% -- Out: functions of Lua:
 //% --
 //% --   print_map(name, row, tile, target, what)   map_NAME and the functions it calls, in C
@@ -30,11 +30,17 @@
 //%   end
 //%   return all
 //% end
+//% local function in_floats(x)
+//%   for _, input in ipairs(decay_inputs) do
+//%     if input.field == x.field then return true end
+//%   end
+//% end
 //% -- the call of a code's function for one half of the words that a lane holds
 //% local function call(name, code, half)
-//%   local values, offset = {}, half == "hi" and " + 1" or ""
+//%   local values, high = {}, half == "hi"
 //%   for i, x in ipairs(code.channels) do
-//%     values[i] = x.param and x.field .. "[channel" .. offset .. "]"
+//%     values[i] = x.param and x.field .. (high and "[channel + 1]" or "[channel]")
+//%                 or in_floats(x) and "pair_" .. x.field .. "[i]" .. (high and ".y" or ".x")
 //%                 or kind .. half .. "_f32(" .. x.field .. "_word[i])"
 //%   end
 //%   return name .. "(" .. join(code.per_head and "per_head", code.inputs[1] and "gate",
@@ -72,7 +78,7 @@ TILE_FN float row_$(f[1])(float x) {
 //% local parameters = { element .. " *" .. target }
 //% for _, x in ipairs(all.channels) do
 //%   if x.field ~= target then
-//%     parameters[#parameters + 1] = x.param and "const float *" .. x.field
+//%     parameters[#parameters + 1] = (x.param or in_floats(x)) and "const float *" .. x.field
 //%                                   or "const " .. element .. " *" .. x.field
 //%   end
 //% end
@@ -96,7 +102,12 @@ TILE_FN void map_$(name)($(join(unpack(parameters)))) {
     const gate_values gate = load_gate(a, $(each(inputs, "%")), t0 + row, T);
 //% end
 //% for _, x in ipairs(all.channels) do
-//% if not x.param then
+//% if in_floats(x) then
+    tile_f2 pair_$(x.field)[WORDS];
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++)
+      pair_$(x.field)[i] = ld_f32x2($(x.field) + row * F_ROW + 2 * (lane + LANES * i));
+//% elseif not x.param then
     u32 $(x.field)_word[WORDS];
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++)

@@ -8,19 +8,21 @@
 //% --   print_store(name, tile, what)   store_NAME, writes a chunk's rows from shared memory
 //% --
 //% -- tile = { row = "QK_ROW", columns = "DK", width = dk, padded = "DK_PAD", padded_width = 112,
-//% --          piece = 16 }
+//% --          piece = 16, float = nil }
 //% --
 //% -- columns: how many channels there are, a constant or the parameter `channels`; padded: how many
 //% -- the tile has, a multiple of 16, the rest zero; piece: the bytes that move at once, which divide
-//% -- every row and stride. Rows lie `row` elements apart, 8 more than they have: so the eight rows
+//% -- every row and stride; float: its elements are floats. Rows of 16-bit elements lie `row` elements apart, 8 more than they have: so the eight rows
 //% -- that an ldmatrix reads at once are in different banks.
 //% local function inside_of(tile)
 //%   local padded = tile.columns == "channels" or tile.width ~= tile.padded_width
 //%   return padded and "row < rows && column < " .. tile.columns or "row < rows"
 //% end
+//% local function type_of(tile) return tile.float and "float" or element end
+//% local function size_of(tile) return tile.float and 4 or 2 end
 //% local function channels_of(tile) return tile.columns == "channels" and ", int channels" or "" end
 //% local function print_pieces(tile)
-//% local pieces, threads = tile.padded_width * 2 // tile.piece, 32 * warps -- pieces of a row
+//% local pieces, threads = tile.padded_width * size_of(tile) // tile.piece, 32 * warps -- of a row
 //% if threads % pieces == 0 and chunk * pieces % threads == 0 and chunk * pieces <= 16 * threads then
   TILE_UNROLL
   for (int i = 0; i < CHUNK * PIECES / THREADS; i++) {
@@ -34,9 +36,9 @@
 //% function print_load(name, tile, what)
 
 /* $(what), a chunk's rows: starts the copy; rows from `rows` on are zeroed, not read */
-TILE_FN void load_$(name)($(element) *restrict dst, const $(element) *restrict src, i64 stride,
+TILE_FN void load_$(name)($(type_of(tile)) *restrict dst, const $(type_of(tile)) *restrict src, i64 stride,
                    int rows$(channels_of(tile))) {
-  enum { PIECE = $(tile.piece // 2), PIECES = $(tile.padded) / PIECE }; /* $(tile.piece) bytes */
+  enum { PIECE = $(tile.piece // size_of(tile)), PIECES = $(tile.padded) / PIECE }; /* $(tile.piece) bytes */
 //% print_pieces(tile)
     const int inside = $(inside_of(tile));
 //% if tile.piece == 2 then

@@ -10,6 +10,7 @@
 //% --   print_table_enum()        constants: the rows of the token table, TABLE its floats
 //% --   print_tokens()            op_args, head_values, gate_values, load_gate, log2_decay,
 //% --                             write_weight, read_weight, erase_weight, token_table
+//% --   print_log2_decay(code, summed)    log2_decay alone; summed: differences of sums are taken
 //% --   print_gate_pointers(), print_channel_params(plus_dv0)   declarations in the
 //% --                             kernel; plus_dv0: " + dv0" where a block begins elsewhere in dv
 //% --   print_load_gates(indent, first)   the gates of a lane's tokens from `first` on
@@ -29,7 +30,8 @@
 //% constant = decay and not decay.inputs[1]
 //% local function parameters(code)
 //%   local text = join(code.per_head and "const head_values per_head",
-//%                     code.inputs[1] and "const gate_values gate")
+//%                     code.inputs[1] and "const gate_values gate",
+//%                     code.channels[1] and each(code.channels, "const float %"))
 //%   return text ~= "" and text or "void"
 //% end
 //% function call_code(code, gate)
@@ -89,18 +91,21 @@ TILE_FN float $(name)($(parameters(code))) {
   TABLE = $(row()),
 //% end
 //% end
-//% function print_tokens()
-//% print_args()
-//% print_load_gate(true)
-//% if decay then
+//% function print_log2_decay(decay, summed)
 
 /* log2 of one token's decay factor, $(decay.text).
- * A factor below 2^-126 is exactly 0 (2^x flushes), so LOG2_ZERO stands for all of them: sums of it
+ * A factor below 2^-126 is exactly 0 (2^x flushes), so LOG2_ZERO stands for all of them$(summed and ": sums of it" or ". */")
+//% if summed then
  * stay small enough for exact differences. */
+//% end
 #define LOG2_E 1.4426950408889634f
 #define LOG2_ZERO -160.0f
 //% print_log2("log2_decay", decay)
 //% end
+//% function print_tokens()
+//% print_args()
+//% print_load_gate(true)
+//% if decay then print_log2_decay(decay, true) end
 //% if besides then
 
 /* the same without the factor that erases, which reads the state before it decays it */

@@ -5,7 +5,12 @@
 //% -- In: the plan's slots; from the template, before it includes this, what tokens.k.c takes and
 //% --
 //% --   keys   the tiles over dk, k last: { name = "q", field = q_field, array = q_array, row = row_q },
-//% --          row: what the spec makes of the tile in place, which may read k's input, too
+//% --          row: what the spec makes of the tile in place, which may read k's input, too; array:
+//% --          false where it is made of other tiles alone
+//% --   square_p      P is a product of matrices, chunk x chunk; false: its blocks of 16 on the
+//% --                 diagonal are all there is of it
+//% --   decay_inputs  the inputs over dk that the decays read, { field, tile }, whose chunks are
+//% --                 tiles of floats; the template places them, [STAGES][CHUNK][F_ROW]
 //% --
 //% -- Out: K, the columns of dk that the matrix operations see; and functions of Lua, in the order
 //% -- in which a template calls them:
@@ -29,6 +34,8 @@
 //% local plus_dv0 = splits > 1 and " + dv0" or ""
 //% local qk_tile = { row = "QK_ROW", columns = "DK", width = dk, padded = K, padded_width = dk_pad,
 //%                   piece = qk_piece }
+//% local f_tile = decay_inputs[1] and { row = "F_ROW", columns = "DK", width = dk, padded = K,
+//%                                      padded_width = dk_pad, piece = decay_piece, float = true }
 //% local v_tile = { row = "V_ROW", columns = channels, width = padded_dv and dv or dv_tile,
 //%                  padded = "DV_TILE", padded_width = dv_tile, piece = v_piece }
 //% -- where the channels of a row program are: those of a key in place or in K before it is mapped, what
@@ -39,6 +46,17 @@
 //%   of[x.field], maps = at_stage(x), maps or x.row
 //% end
 //% for _, x in ipairs(tiles) do of[x.field] = x.tile .. " + stage * V_TILE" end
+//% -- the arrays over dk: the offset, the array, the function that loads it, the tile and its size
+//% local loads = {}
+//% for _, x in ipairs(keys) do
+//%   if x.array then loads[#loads + 1] = { at = x.name .. "_at", array = x.array, load = "load_qk",
+//%                                         tile = "s" .. x.name:upper(), size = "QK_TILE" } end
+//% end
+//% for i, x in ipairs(decay_inputs) do
+//%   of[x.field] = x.tile .. " + stage * F_TILE"
+//%   loads[#loads + 1] = { at = "at_" .. x.field, array = x.field, load = "load_f", tile = x.tile,
+//%                         size = "F_TILE" }
+//% end
 //% for _, x in ipairs(output and output.channels or {}) do
 //%   if x.field ~= "o" then elements[#elements + 1] = x end
 //% end
@@ -88,7 +106,7 @@
    * at once lie in different banks. Elements of a chunk's tiles; byte offsets in shared memory. */
   QK_ROW = $(K) + 8,
   V_ROW = DV_TILE + 8,
-  P_ROW = CHUNK + 8,
+  P_ROW = $(square_p and "CHUNK" or 16) + 8,
   QK_TILE = CHUNK * QK_ROW,
   V_TILE = CHUNK * V_ROW,
 //% for _, x in ipairs(keys) do
@@ -104,8 +122,8 @@
 //% end
 //% local function print_loads(indent, first, slot)
 $(indent)const int rows = chunk_rows(T, $(first));
-//% for _, x in ipairs(keys) do
-$(indent)load_qk(s$(x.name:upper()) + $(slot) * QK_TILE, a.$(x.array).at + $(x.name)_at, a.$(x.array).token, rows);
+//% for _, x in ipairs(loads) do
+$(indent)$(x.load)($(x.tile) + $(slot) * $(x.size), a.$(x.array).at + $(x.at), a.$(x.array).token, rows);
 //% end
 $(indent)load_v(sV + $(slot) * V_TILE, a.v.at + v_at, a.v.token, rows$(pass));
 //% for _, x in ipairs(tiles) do
@@ -113,8 +131,8 @@ $(indent)load_v(sV + $(slot) * V_TILE, a.v.at + v_at, a.v.token, rows$(pass));
 $(indent)load_v($(x.tile) + $(slot) * V_TILE, a.$(x.array).at + at_$(f), a.$(x.array).token, rows$(pass));
 $(indent)at_$(f) += CHUNK * a.$(x.array).token;
 //% end
-//% for _, x in ipairs(keys) do
-$(indent)$(x.name)_at += CHUNK * a.$(x.array).token;
+//% for _, x in ipairs(loads) do
+$(indent)$(x.at) += CHUNK * a.$(x.array).token;
 //% end
 $(indent)v_at += CHUNK * a.v.token;
 //% end
@@ -164,6 +182,7 @@ TILE_FN float output_value(
 }
 //% end
 //% print_load("qk", qk_tile, keys[3] and "q, k or e" or "q or k")
+//% if f_tile then print_load("f", f_tile, "an input of the decays") end
 //% print_load("v", v_tile, tiles[1] and "an array over dv" or "v")
 //% print_store("o", v_tile, "o")
 //% print_sequence_start()
@@ -195,10 +214,15 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 
   const int lane = tile_lane(), warp = tile_warp();
   const int frag_row = lane >> 2, frag_col = 2 * (lane & 3); /* of an mma accumulator */
+//% if square_p then
   /* this lane's row and column of an ldmatrix: A operands, and either operand stored transposed; B
    * stored [n][k] */
   const int a_row = lane & 15, a_col = 8 * (lane >> 4);
   const int b_row = (lane & 7) + 8 * (lane >> 4), b_col = 8 * ((lane >> 3) & 1);
+//% else
+  /* this lane's row and column of an ldmatrix: A operands, and either operand stored transposed */
+  const int a_row = lane & 15, a_col = 8 * (lane >> 4);
+//% end
 
   const int H = (int)a.H, block = (int)tile_block();
 //% if splits > 1 then
@@ -212,8 +236,8 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% print_sequence()
   const int chunks = (int)((T + CHUNK - 1) / CHUNK);
   /* element offsets of the next chunk to load and to store */
-//% for _, x in ipairs(keys) do
-  i64 $(x.name)_at = $(first_of("a." .. x.array));
+//% for _, x in ipairs(loads) do
+  i64 $(x.at) = $(first_of("a." .. x.array));
 //% end
   i64 v_at = $(first_of("a.v"))$(plus_dv0);
   i64 o_at = batch * a.o.batch + first * a.o.token + head * a.o.head$(plus_dv0);

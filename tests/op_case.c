@@ -162,7 +162,7 @@ static void fill(struct side *s, const struct leaf *leaf, const struct op_case *
   static const struct leaf state = {.name = "h0", .min = -INFINITY, .max = INFINITY};
   ref_draw(leaf ? leaf : &state, seed, s->values, s->count);
   const bool gate = leaf && leaf->max == 0 && !leaf->param;
-  const double norm = leaf && leaf->axis == AXIS_DK ? 1 / sqrt((double)c->dk) : 1;
+  const double norm = leaf && leaf->axis == AXIS_DK && !leaf->fp32 ? 1 / sqrt((double)c->dk) : 1;
   for (size_t i = 0; i < s->count; i++) {
     s->values[i] *= norm;
     if (c->gates && gate && i % 7 == 3)

@@ -50,10 +50,19 @@ static void try_case(const struct op_device *device, const char *spec, struct op
 }
 
 static void sweep(const struct op_device *device, bool full) {
-  static const char *const specs[] = {
-      "linear_attention", "retnet",   "lightning2",     "simple_gla", "mamba2_core",
-      "mamba2",           "deltanet", "gated_deltanet", "comba",      "decayed_deltanet"};
-  enum { FIRST_DELTA = 6 }; /* chunks up to 64 */
+  static const char *const specs[] = {"linear_attention",
+                                      "retnet",
+                                      "lightning2",
+                                      "simple_gla",
+                                      "mamba2_core",
+                                      "mamba2",
+                                      "deltanet",
+                                      "gated_deltanet",
+                                      "comba",
+                                      "decayed_deltanet",
+                                      "gla",
+                                      "hgrn2"};
+  enum { FIRST_TO_64 = 6 }; /* from here on chunks up to 64 */
   static const int sizes[][2] = {{64, 64}, {128, 128}, {60, 100}, {192, 20}, {100, 256}};
   static const int chunks[] = {0, 16, 0, 32, 64, 0, 128}, aligns[] = {0, 0, 4, 0, 2};
   static const int64_t lengths[] = {1, 63, 64, 65, 127, 128, 200, 257, 1024, 4099};
@@ -63,7 +72,7 @@ static void sweep(const struct op_device *device, bool full) {
   for (int s = 0; s < (int)(sizeof specs / sizeof *specs); s++)
     for (int d = 0; d < 5; d++)
       for (int t = 0; t < nlengths; t++, k++) {
-        const bool sampled = s < FIRST_DELTA ? (k + s) % 4 == 0 : (k + d + s) % 5 == 0;
+        const bool sampled = s < FIRST_TO_64 ? (k + s) % 4 == 0 : (k + d + s) % 5 == 0;
         if (race ? (k + s) % 16 != 0 : !full && !sampled) continue; /* a covering sample */
         struct op_case c = {
             .dtype = MKC_BF16, .dk = sizes[d][0], .dv = sizes[d][1], .T = lengths[t]};
@@ -75,7 +84,7 @@ static void sweep(const struct op_device *device, bool full) {
         c.state = k % 4 != 1;
         c.gates = k % 2;
         c.chunk = d < 3 ? chunks[k % 7] : 0;
-        if (s >= FIRST_DELTA && c.chunk > 64) c.chunk = 0;
+        if (s >= FIRST_TO_64 && c.chunk > 64) c.chunk = 0;
         c.align = aligns[k % 5];
         if (k % 5 == 4) c.dtype = MKC_F16;
         if (race) setenv("MASKC_CPU_ASYNC", landings[k / 16 % 4], 1);
@@ -92,6 +101,7 @@ static void sweep_archs(const struct op_device *device) {
       {"simple_gla", "sm_86", 128, 128, 1},  {"retnet", "sm_120", 128, 128, 0},
       {"mamba2", "sm_86", 128, 64, 0},       {"mamba2", "sm_89", 128, 128, 0},
       {"mamba2_core", "sm_90a", 64, 128, 0}, {"comba", "sm_86", 128, 256, 1},
+      {"gla", "sm_86", 128, 256, 1},         {"hgrn2", "sm_120", 100, 128, 0},
       {"deltanet", "sm_120", 256, 64, 0},    {"gated_deltanet", "sm_90a", 128, 128, 0},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

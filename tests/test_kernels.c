@@ -81,6 +81,7 @@ static void test_all_architectures(void **state) {
     compile_shipped("gated_deltanet", archs[a], 128, 128);
     compile_shipped("deltanet", archs[a], 128, 64);
     compile_shipped("comba", archs[a], 64, 128);
+    compile_shipped("gla", archs[a], 128, 128);
   }
   print_message("slowest: %.0f ms from spec to cubin\n", slowest_ms);
 }
@@ -122,6 +123,25 @@ static void test_row_programs(void **state) {
   compile("row_program.lua", text, "sm_120", 256, 64);
   free(text);
   free(path);
+}
+
+/* Decays over dk of all that they may be made of. */
+static void test_channel_decays(void **state) {
+  (void)state;
+  if (!nvrtc) skip();
+  static const char *const names[] = {"channel_decays", "channel_params", "rodimus"};
+  static const char *const on[] = {"sm_90a", "sm_80", "sm_120"};
+  compile_shipped("gla", "sm_86", 256, 192);
+  compile_shipped("hgrn2", "sm_80", 64, 100);
+  for (int i = 0; i < 3; i++) {
+    char file[80];
+    snprintf(file, sizeof file, "tests/specs/%s.lua", names[i]);
+    char *path = source_path(file), *text = read_file(path, NULL);
+    assert_non_null(text);
+    compile(file, text, on[i], 100, 60);
+    free(text);
+    free(path);
+  }
 }
 
 /* The operations themselves, used by a schedule or not. */
@@ -167,6 +187,12 @@ static void test_names(void **state) {
       "  transition = { decay(sigmoid(input \"g\" + input \"g_token\" + input \"g_heads\")) },\n"
       "  output = o * z + input { \"z0\", dv } * param \"z_batch\" + input { \"x1\", dv } }",
       "sm_80", 64, 64);
+  compile("t.lua",
+          "local g = input { \"g\", dk } + input { \"pair_g\", dk } + input { \"x\", dk }\n"
+          "return variant { name = \"x\", q = input { \"q_word\", dk } * g,\n"
+          "  k = input { \"factors\", dk } * sigmoid(g) * input \"k_at\",\n"
+          "  transition = { decay(sigmoid(g * input \"row\" + param { \"c\", dk })) } }",
+          "sm_80", 64, 64);
 }
 
 static int open_nvrtc(void **state) {
@@ -190,7 +216,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_all_architectures), cmocka_unit_test(test_step),
       cmocka_unit_test(test_expressions),       cmocka_unit_test(test_names),
-      cmocka_unit_test(test_row_programs),      cmocka_unit_test(test_vocabulary),
+      cmocka_unit_test(test_row_programs),      cmocka_unit_test(test_channel_decays),
+      cmocka_unit_test(test_vocabulary),
   };
   return cmocka_run_group_tests(tests, open_nvrtc, close_nvrtc);
 }

@@ -34,24 +34,29 @@ static void print_candidates(struct buf *out, const struct variant *v, const cha
   }
 }
 
+static void assert_plan_golden(const char *spec, const char *const archs[3],
+                               const int sizes[3][2]) {
+  struct loaded_spec s;
+  struct buf out = {0};
+  char golden[80];
+  load_shipped(&s, spec);
+  for (int t = 0; t < 3 && archs[t]; t++)
+    for (int i = 0; i < 3 && sizes[i][0]; i++)
+      print_candidates(&out, s.variant, archs[t], sizes[i][0], sizes[i][1], &s.arena);
+  snprintf(golden, sizeof golden, "plan/%s.txt", spec);
+  assert_golden(golden, buf_text(&out));
+  buf_finish(&out);
+  unload_spec(&s);
+}
+
 static void test_candidates(void **state) {
   (void)state;
   static const int sizes[][2] = {{128, 128}, {60, 100}, {256, 192}};
   static const char *const archs[] = {"sm_80", "sm_86", "sm_90a"};
-  static const char *const names[] = {"simple_gla", "gated_deltanet"};
-  for (int n = 0; n < 2; n++) {
-    struct loaded_spec s;
-    struct buf out = {0};
-    char golden[80];
-    load_shipped(&s, names[n]);
-    for (int t = 0; t < 3; t++)
-      for (int i = 0; i < 3; i++)
-        print_candidates(&out, s.variant, archs[t], sizes[i][0], sizes[i][1], &s.arena);
-    snprintf(golden, sizeof golden, "plan/%s.txt", names[n]);
-    assert_golden(golden, buf_text(&out));
-    buf_finish(&out);
-    unload_spec(&s);
-  }
+  static const int one_size[3][2] = {{128, 128}};
+  assert_plan_golden("simple_gla", archs, sizes);
+  assert_plan_golden("gated_deltanet", archs, sizes);
+  assert_plan_golden("gla", archs, one_size);
 }
 
 /* What `maskc show --plan` prints: for a filled card, and for few heads. */
@@ -140,8 +145,8 @@ static void assert_fits(const struct variant *v, const char *arch, int dk, int d
  * tiles that mamba2 adds. */
 static void test_every_size_has_a_plan_on_every_target(void **state) {
   (void)state;
-  static const char *const names[] = {"simple_gla", "mamba2", "comba"};
-  for (int i = 0; i < 3; i++) {
+  static const char *const names[] = {"simple_gla", "mamba2", "comba", "gla", "hgrn2"};
+  for (int i = 0; i < 5; i++) {
     struct loaded_spec s;
     load_shipped(&s, names[i]);
     for (int t = 0; target_at(t); t++)
@@ -179,8 +184,10 @@ static void test_what_has_no_schedule_is_named(void **state) {
        "slot transition: inputs over channels that are not k's"},
       {V("transition = { decay(sigmoid(input { \"f\", dk })), delta(input \"b\") }"),
        "delta: slot transition: a decay over dk"},
-      {V("transition = { decay(sigmoid(input { \"f\", dk })) }"),
-       "slot transition: a decay over dk"},
+      {V("transition = { decay(sigmoid(l2norm(input { \"f\", dk }))) }"),
+       "slot transition: a sum over channels in a decay"},
+      {V("transition = { decay(sigmoid(input { \"f\", dk })) }, read = \"before\""),
+       "channel: slot read"},
       {V("transition = { decay(sigmoid(input { \"f\", dv })) }"),
        "slot transition: a decay over dv"},
       {V("mask = fenwick(input { \"l\", levels })"), "slot mask: fenwick"},
