@@ -62,11 +62,15 @@ static struct step_op *add_op(struct builder *b, enum step_kind kind, int value)
 
 /* ---- decays ---- */
 
+/* A decay that is listed twice acts twice. */
 static void add_decay(struct builder *b, const struct expr *w) {
-  if (w->axis)
-    add_vector(b, w->axis == AXIS_DK ? &b->row : &b->column, w);
-  else
+  struct step_vectors *list = w->axis == AXIS_DK ? &b->row : &b->column;
+  if (!w->axis)
     add_term(b, &b->scalar, w, false);
+  else if (list->n == STEP_MAX_VALUES)
+    b->full = true;
+  else
+    list->at[list->n++] = w;
 }
 
 static void flush_decays(struct builder *b) {

@@ -79,6 +79,29 @@ static void test_programs(void **state) {
   buf_finish(&out);
 }
 
+/* The value is computed once and acts twice. */
+static void test_repeated_decays(void **state) {
+  (void)state;
+  static const char text[] =
+      "local f, w = sigmoid(input { \"f\", dk }), sigmoid(input { \"w\", dv })\n"
+      "return variant { name = \"x\",\n"
+      "  transition = { decay(f), decay(w), decay(f), decay(w) } }";
+  struct loaded_spec s;
+  struct step_program p;
+  int rows = 0, columns = 0;
+  load_spec(&s, text);
+  assert_true(step_program(&s.variant->branches[0], &p));
+  for (int i = 0; i < p.nops; i++) {
+    rows += p.ops[i].kind == STEP_SCALE_DK;
+    columns += p.ops[i].kind == STEP_SCALE_DV;
+  }
+  assert_int_equal(rows, 2);
+  assert_int_equal(columns, 2);
+  assert_int_equal(p.rows.n, 3);    /* f, k and q */
+  assert_int_equal(p.columns.n, 2); /* v and w */
+  unload_spec(&s);
+}
+
 /* ---- plans ---- */
 
 static struct gen_config config(const char *arch, int dk, int dv) {
@@ -166,9 +189,8 @@ static void test_kernel(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_programs),
-      cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_every_size_has_a_plan),
+      cmocka_unit_test(test_programs), cmocka_unit_test(test_repeated_decays),
+      cmocka_unit_test(test_refused),  cmocka_unit_test(test_every_size_has_a_plan),
       cmocka_unit_test(test_kernel),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
