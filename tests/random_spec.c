@@ -66,6 +66,14 @@ static const struct symbol grammar[] = {
      {"<fraction>", "<dt>", "(1 + tanh(<any>))", "(<unit> + <fraction>)", "softplus(<any>)",
       "(2 - <unit>)", "-(<weight>)", "<weight> / (1 + <unit>)"}},
     {"dt", true, 2, {"softplus(<scalar>)", "softplus(<scalar> + <param>)"}},
+    /* of a token and a channel of dk, in [0,1] */
+    {"channels",
+     true,
+     3,
+     {"exp(<channel_gate>)", "sigmoid(<y>)", "exp(-exp(<wk>) * <dt>)",
+      "exp(-exp(<param>) * softplus(<y> + <wk>))", "<channels> * <unit>", "<channels> * <channels>",
+      "exp(-softplus(<y>) * <unit>)", "(1 - <channels> * <fraction>)",
+      "max(<channels>, <fraction>)", "sigmoid(<y> * <scalar> + <any>)"}},
     /* scalars of a head */
     {"slope",
      false,
@@ -113,7 +121,9 @@ static const struct symbol grammar[] = {
      false,
      2,
      {"{ decay(<unit>) }", "decay(<slope>)", "{ decay(<unit>), decay(<slope>), }",
-      "{ decay(<unit>); decay(<unit>) }", "{ decay(<slope>), decay(<unit>), decay(<unit>) }"}},
+      "{ decay(<unit>); decay(<unit>) }", "{ decay(<slope>), decay(<unit>), decay(<unit>) }",
+      "{ decay(<channels>) }", "{ decay(<unit>), decay(<channels>) }",
+      "{ decay(<channels>), decay(<slope>), decay(<channels>) }"}},
     {"erasing", /* <k>: the role */
      false,
      2,
@@ -191,6 +201,8 @@ static const char *leaf_form(struct writer *w, char what) {
     return random_chance(w->random, 70) ? "input \"%s\"" : "input { \"%s\", min = -2, max = 2 }";
   case 'p':
     return random_chance(w->random, 50) ? "param \"%s\"" : "param { \"%s\", min = -1, max = 1 }";
+  case 'c': return "input { \"%s\", dk, max = 0 }";
+  case 'y': return "input { \"%s\", dk }";
   case 'k': return "param { \"%s\", dk }";
   case 'v': return "param { \"%s\", dv }";
   default: return "input { \"%s\", dv }";
@@ -237,6 +249,8 @@ static const char *expand_name(struct writer *w, const char *name, size_t len, i
   struct random *r = w->random;
   const char *text = NULL;
   if (!strncmp(name, "gate>", 5)) text = leaf(w, 'g');
+  if (!strncmp(name, "channel_gate>", 13)) text = leaf(w, 'c');
+  if (!strncmp(name, "y>", 2)) text = leaf(w, 'y');
   if (!strncmp(name, "scalar>", 7)) text = leaf(w, 's');
   if (!strncmp(name, "param>", 6)) text = leaf(w, 'p');
   if (!strncmp(name, "z>", 2)) text = leaf(w, 'z');
