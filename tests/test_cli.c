@@ -21,10 +21,12 @@ static const char spec_text[] = "return variant {\n"
                                 "  scale = dk^-0.5,\n"
                                 "  transition = { decay(exp(input { \"g\", max = 0 })) },\n"
                                 "}\n";
-static const char channel_text[] = "return variant {\n"
-                                   "  name = \"channel_gate\",\n"
-                                   "  transition = { decay(sigmoid(input { \"f\", dk })) },\n"
-                                   "}\n";
+static const char low_rank_text[] =
+    "local w = l2norm(input { \"w\", dk })\n"
+    "return variant {\n"
+    "  name = \"low_rank\",\n"
+    "  transition = { identity - outer(sigmoid(input \"b\") * w, w) },\n"
+    "}\n";
 static const char bad_text[] = "return variant {\n"
                                "  name = \"bad\",\n"
                                "  transitoin = {},\n"
@@ -57,7 +59,7 @@ static int setup(void **state) {
   if (!w || !getenv("MASKC")) return -1;
   w->dir = temp_dir();
   put_text(w, "gated.lua", spec_text);
-  put_text(w, "channel.lua", channel_text);
+  put_text(w, "low_rank.lua", low_rank_text);
   put_text(w, "bad.lua", bad_text);
   put_text(w, "option.lua", option_text);
   *state = w;
@@ -176,12 +178,12 @@ static void bad_specs(void **state) {
 }
 
 static void no_schedule(void **state) {
-  expect(state, "check @/channel.lua", 0, "decay channel", NULL);
-  expect(state, "show @/channel.lua --ascii", 0, "transition: a decay over dk", NULL);
-  expect(state, "build @/channel.lua --emit=cu", 3, NULL, "transition: a decay over dk");
-  expect(state, "run @/channel.lua", 3, NULL, "transition: a decay over dk");
-  expect(state, "check @/channel.lua", 0, "but for --pass step", NULL);
-  expect(state, "run @/channel.lua --pass step --shape B=1,H=1", 0, "  state  relative", NULL);
+  expect(state, "check @/low_rank.lua", 0, "low rank", NULL);
+  expect(state, "show @/low_rank.lua --ascii", 0, "transition: outer", NULL);
+  expect(state, "build @/low_rank.lua --emit=cu", 3, NULL, "transition: outer");
+  expect(state, "run @/low_rank.lua", 3, NULL, "transition: outer");
+  expect(state, "check @/low_rank.lua", 0, "but for --pass step", NULL);
+  expect(state, "run @/low_rank.lua --pass step --shape B=1,H=1", 0, "  state  relative", NULL);
   expect(state, "run @/gated.lua --dtype fp32", 3, NULL, "bf16");
   expect(state, "run @/gated.lua --shape dk=98", 3, NULL, "dk is 98");
 }
@@ -194,7 +196,7 @@ static void shows_plans(void **state) {
   expect(state, "show @/gated.lua --plan", 0, "not possible: wants ", NULL);
   expect(state, "show @/gated.lua --plan --heads 8", 0, "waves", NULL);
   expect(state, "show @/gated.lua --heads 8 --tokens 3", 0, "8 heads are ", NULL);
-  expect(state, "show @/channel.lua --plan", 0, "no plan: no schedule serves", NULL);
+  expect(state, "show @/low_rank.lua --plan", 0, "no plan: no schedule serves", NULL);
   expect(state, "show @/gated.lua --plan --arch=all", 0, "gated for sm_121, ", NULL);
   expect(state, "show @/gated.lua --tokens 2 --arch sm_80 --arch sm_89", 0, "plan for sm_89,",
          NULL);
@@ -226,7 +228,7 @@ static void draws_svg(void **state) {
   free(path);
   command_result_finish(&a);
   command_result_finish(&b);
-  expect(state, "show @/channel.lua --svg -", 0, "no schedule serves channel_gate", NULL);
+  expect(state, "show @/low_rank.lua --svg -", 0, "no schedule serves low_rank", NULL);
   expect(state, "show @/gated.lua --svg @/y.svg --json", 0, "\"svg\": \"", "y.svg (");
 }
 
