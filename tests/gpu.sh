@@ -66,8 +66,8 @@ measure() {
   done
 }
 pass=forward
-measure B=8,T=8192,H=16,dk=128,dv=128 linear_attention retnet lightning2 simple_gla
-measure B=8,T=2048,H=33,dk=64,dv=64 linear_attention retnet lightning2 simple_gla
+measure B=8,T=8192,H=16,dk=128,dv=128 linear_attention retnet lightning2 simple_gla gla hgrn2
+measure B=8,T=2048,H=33,dk=64,dv=64 linear_attention retnet lightning2 simple_gla gla hgrn2
 measure B=2,T=32768,H=48,Hqk=1,dk=128,dv=64 mamba2_core mamba2
 pass=step
 specs=$(dirname "$0")/specs
