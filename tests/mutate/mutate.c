@@ -33,8 +33,6 @@
 static const struct survivor {
   const char *code, *rule, *reason;
 } survivors[] = {
-    {"if (jb > 0) warp_sync();", "delete",
-     "the loop over tiles of L only reads shared memory: there is nothing to order"},
     {NULL, NULL, NULL},
 };
 

@@ -745,7 +745,6 @@ TILE_KERNEL(gated_deltanet_forward, op_args, THREADS, 1) {
     TILE_UNROLL
     for (int jb = 0; jb < ROW_BLOCKS; jb++) {
       const int corner = (16 * jb + b_row) * P_ROW + 16 * jb + b_col;
-      if (jb > 0) warp_sync(); /* holds loads of later blocks back: registers are short */
       u32 high[4], low[4], b_high[4], b_low[4];
       float u[2][4] = {{0}};
       split_operand(x + 2 * jb, high, low);
