@@ -15,7 +15,7 @@ enum { MIN_CHANNELS = 16, MAX_CHANNELS = 256, MAX_REGISTERS = 255 };
 static const int all_chunks[] = {64, 32, 16, 128};
 enum { NCHUNKS = sizeof all_chunks / sizeof *all_chunks };
 
-static const char *lacks_in_channels(const char *name, int n, struct arena *a) {
+const char *scan_lacks_in_channels(const char *name, int n, struct arena *a) {
   if (n >= MIN_CHANNELS && n <= MAX_CHANNELS && n % 4 == 0) return NULL;
   return arena_printf(a, "%s is %d; it takes multiples of 4 from %d to %d", name, n, MIN_CHANNELS,
                       MAX_CHANNELS);
@@ -39,14 +39,14 @@ const char *scan_lacks_in_config(const struct gen_config *c, const int *chunks, 
   const char *what = NULL;
   bool known = c->chunk == 0;
   if (c->dtype != MKC_BF16 && c->dtype != MKC_F16) return "only bf16 and fp16";
-  if (!what) what = lacks_in_channels("dk", c->dk, a);
-  if (!what) what = lacks_in_channels("dv", c->dv, a);
+  if (!what) what = scan_lacks_in_channels("dk", c->dk, a);
+  if (!what) what = scan_lacks_in_channels("dv", c->dv, a);
   for (int i = 0; i < nchunks; i++) known |= c->chunk == chunks[i];
   if (what || known) return what;
   return arena_printf(a, "chunk is %d; it takes %s", c->chunk, print_list(chunks, nchunks, a));
 }
 
-static const char *lacks_in_mask(const struct branch *b) {
+const char *scan_lacks_in_mask(const struct branch *b) {
   for (int i = 0; i < b->nweights; i++) {
     switch (b->weights[i].kind) {
     case WEIGHT_DECAY: break;
@@ -183,7 +183,7 @@ const char *scan_lacks_in_slots(const struct variant *v, struct arena *a) {
   if (!b->linear) return "slot score: anything but qk";
   if (b->read_before) return "slot read: \"before\"";
   if (b->value_decay) return "slot transition: a decay over dv";
-  if (!what) what = lacks_in_mask(b);
+  if (!what) what = scan_lacks_in_mask(b);
   if (!what) what = scan_roles_split(b, a, &roles);
   if (!what) what = lacks_in_expressions(b, a);
   if (!what) what = lacks_in_output(v, &roles, a);

@@ -32,6 +32,9 @@ bool scan_output_by_row(const struct variant *v);
 /* NULL, or what is lacking in the slots of the spec, but for the kind of the transition: low-rank
  * terms and decays over dk. */
 const char *scan_lacks_in_slots(const struct variant *v, struct arena *a);
+/* The parts of the two that the step has as well: NULL, or what is lacking. */
+const char *scan_lacks_in_mask(const struct branch *b);
+const char *scan_lacks_in_channels(const char *name, int n, struct arena *a);
 const char *scan_lacks_in_config(const struct gen_config *c, const int *chunks, int nchunks,
                                  struct arena *a);
 

@@ -8,27 +8,9 @@
  */
 #include "schedule_step.h"
 #include "row_code.h"
+#include "schedule_scan.h"
 
-enum { MIN_CHANNELS = 16, MAX_CHANNELS = 256, ROW_LANES = 8, TOKENS = 8 };
-
-static const char *lacks_in_channels(const char *name, int n, struct arena *a) {
-  if (n >= MIN_CHANNELS && n <= MAX_CHANNELS && n % 4 == 0) return NULL;
-  return arena_printf(a, "%s is %d; it takes multiples of 4 from %d to %d", name, n, MIN_CHANNELS,
-                      MAX_CHANNELS);
-}
-
-static const char *lacks_in_mask(const struct branch *b) {
-  for (int i = 0; i < b->nweights; i++) {
-    switch (b->weights[i].kind) {
-    case WEIGHT_DECAY: break;
-    case WEIGHT_FENWICK: return "slot mask: fenwick";
-    case WEIGHT_TOEPLITZ: return "slot mask: toeplitz";
-    case WEIGHT_BIDIRECTIONAL: return "slot mask: bidirectional";
-    default: return "slot mask: window, block and first";
-    }
-  }
-  return NULL;
-}
+enum { ROW_LANES = 8, TOKENS = 8 };
 
 /* "concat in concat(q, k)" */
 static const char *lacks_in_text(const char *bad, const struct expr *e, struct arena *a) {
@@ -60,7 +42,7 @@ static const char *lacks_in_vectors(const struct step_vectors *values, enum axis
 
 static const char *lacks_in_branch(const struct branch *b, struct arena *a) {
   struct step_program p;
-  const char *what = lacks_in_mask(b);
+  const char *what = scan_lacks_in_mask(b);
   if (what) return what;
   if (!b->k->axis) return "slot k: a scalar, so that dk is 1";
   if (!step_program(b, &p)) return "slot transition: too many factors";
@@ -81,27 +63,23 @@ static const char *lacks(const struct variant *v, const struct gen_config *confi
   const char *bad = row_code_lacks(v->output, AXIS_DV);
   if (!what && bad) what = arena_printf(a, "slot output: %s", bad);
   if (!what && config->chunk) what = "--chunk: a step has no chunks";
-  if (!what) what = lacks_in_channels("dk", config->dk, a);
-  if (!what) what = lacks_in_channels("dv", config->dv, a);
+  if (!what) what = scan_lacks_in_channels("dk", config->dk, a);
+  if (!what) what = scan_lacks_in_channels("dv", config->dv, a);
   return what;
 }
 
 /* ---- sizes: what the template's enum computes, too ---- */
 
-static int round_up(int n, int multiple) {
-  return (n + multiple - 1) / multiple * multiple;
-}
-
 /* The values of TOKENS tokens, and o before the output expression. */
 static int smem_bytes(const struct plan *p, const struct step_program *program) {
-  const int rows = program->rows.n * round_up(p->config.dk, ROW_LANES);
+  const int rows = program->rows.n * scan_round_up(p->config.dk, ROW_LANES);
   const int columns = (program->columns.n + 1) * p->dv_tile;
-  return 4 * TOKENS * (rows + columns + round_up(program->scalars.n, 4));
+  return 4 * TOKENS * (rows + columns + scan_round_up(program->scalars.n, 4));
 }
 
 /* Registers a thread wants: its part of the state, sums over rows, addresses. */
 static int registers_wanted(const struct plan *p, const struct step_program *program) {
-  return round_up(p->config.dk, ROW_LANES) / ROW_LANES * 4 + 4 * program->nprojections + 48;
+  return scan_round_up(p->config.dk, ROW_LANES) / ROW_LANES * 4 + 4 * program->nprojections + 48;
 }
 
 static int smaller(int x, int y) {
@@ -110,7 +88,7 @@ static int smaller(int x, int y) {
 
 static int resident_blocks(const struct plan *p, const struct step_program *program) {
   enum { MAX_THREADS = 1536, MAX_BLOCKS = 16, SYSTEM_SMEM = 1024 }; /* of an SM; of a block */
-  const int wanted = round_up(registers_wanted(p, program), 8);
+  const int wanted = scan_round_up(registers_wanted(p, program), 8);
   const int by_registers = p->target->registers / (wanted * p->threads);
   const int by_smem = p->target->smem_sm / (p->smem_bytes + SYSTEM_SMEM);
   const int by_threads = smaller(MAX_THREADS / p->threads, MAX_BLOCKS);
@@ -153,7 +131,7 @@ static int candidates(const struct variant *v, const struct gen_config *config,
   int n = 0;
   step_program(&v->branches[0], &program);
   for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
-    const int tile = smaller(tiles[i], round_up(config->dv, 16));
+    const int tile = smaller(tiles[i], scan_round_up(config->dv, 16));
     if (has_tile(ret, n, tile)) continue;
     struct plan *p = &ret[n++];
     *p = (struct plan){.schedule = &schedule_step, .target = target, .config = *config};
