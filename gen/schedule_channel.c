@@ -18,7 +18,7 @@ enum { NCHUNKS = sizeof all_chunks / sizeof *all_chunks };
 static const char *lacks_in_transition(const struct branch *b) {
   if (b->delta == DELTA_RULE) return "slot transition: delta";
   if (b->delta != DELTA_PLAIN) return "slot transition: outer";
-  return b->decay == DECAY_CHANNEL ? NULL : "what has no decay over dk is the scan's";
+  return b->decay == DECAY_CHANNEL ? NULL : "slot transition: no decay over dk";
 }
 
 static const char *lacks(const struct variant *v, const struct gen_config *config,
