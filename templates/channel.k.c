@@ -7,8 +7,8 @@
 //% -- factors and S the state at the start of such a block:
 //% --
 //% --   P_ij = sum over d of q_id k_jd a_(j+1)d ... a_id for j <= i
-//% --   O    = (Q * F) S + P V                F_i = a_0 ... a_i            (* by elements)
-//% --   S    = diag(F_15) S + (K * B)' V      B_j = a_(j+1) ... a_15
+//% --   O    = (Q * A) S + P V                A_i = a_0 ... a_i            (* by elements)
+//% --   S    = diag(A_15) S + (K * B)' V      B_j = a_(j+1) ... a_15
 //% --
 //% -- Factors are multiplied, never divided, and no power of 2 above 1 is formed: what lies before a
 //% -- reset is exactly nothing. P is no product of matrices then; it is computed in fp32, where the
@@ -18,7 +18,7 @@
 //% -- Each warp keeps 16 rows of S' (dv x dk) in fp32 registers; rounded and repacked they are the
 //% -- B operand of Q S, so the state never passes through shared memory.
 //% -- Scalars that the roles of a token are multiplied by become a write weight (of k and v), which
-//% -- scales k, and a read weight (of q), which scales O's rows.
+//% -- scales P's columns and k, and a read weight (of q), which scales O's rows.
 //% keys = { { name = "q", field = q_field, array = q_array, row = row_q },
 //%          { name = "k", field = k_field, array = k_array, row = row_k } }
 //% delta, erase, erase_before, besides = false, false, false, false
@@ -244,7 +244,7 @@ TILE_FN void decay_columns(float *x, const tile_f2 factor) {
     barrier_sync(); /* q and k are what meets the state */
 //% print_next_gates()
 
-    /* O = Q S + P V and S' = S' diag(F_15) + V' K, block by block. The accumulators of S' are,
+    /* O = Q S + P V and S' = S' diag(A_15) + V' K, block by block. The accumulators of S' are,
      * rounded, the B fragments of S; the warp's 16 columns of V are the B operand of P V and,
      * transposed, the A operand of the update. */
     float out[ROW_BLOCKS][2][4] = {{{0}}};

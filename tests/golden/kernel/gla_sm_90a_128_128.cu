@@ -474,7 +474,7 @@ TILE_KERNEL(gla_forward, op_args, THREADS, 1) {
     decay_keys(sQ + stage * QK_TILE, sK + stage * QK_TILE, sF + stage * F_TILE);
     barrier_sync(); /* q and k are what meets the state */
 
-    /* O = Q S + P V and S' = S' diag(F_15) + V' K, block by block. The accumulators of S' are,
+    /* O = Q S + P V and S' = S' diag(A_15) + V' K, block by block. The accumulators of S' are,
      * rounded, the B fragments of S; the warp's 16 columns of V are the B operand of P V and,
      * transposed, the A operand of the update. */
     float out[ROW_BLOCKS][2][4] = {{{0}}};
