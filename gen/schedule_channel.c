@@ -60,14 +60,14 @@ static double larger(double x, double y) {
   return x > y ? x : y;
 }
 
-/* What a block takes to move on by a chunk, in ns a token. Its instructions, counted in the kernel
- * for 16 tokens, go at one a clock for each quarter of the SM; fewer warps than quarters leave some
- * idle, which nothing but another block makes up for. Barriers, and the chain from one 16 tokens to
- * the next, hold up the block alone. An estimate; not measured yet. */
+/* What a block takes to move on by a chunk, in ns a token. Its instructions, counted in sm_90a's
+ * code for 16 tokens, go at one a clock for each quarter of the SM; fewer warps than quarters leave
+ * some idle, which nothing but another block makes up for. Barriers, and the chain from one 16
+ * tokens to the next, hold up the block alone. An estimate; not measured yet. */
 static void predict_steps(struct plan *p) {
   const double clocks_a_ns = 1.7, quarters = 4, dk = p->config.dk, warps = p->threads / 32;
-  const double shared_work = 500 + 26 * dk; /* the factors, P, q and k times the factors */
-  const double of_a_warp = 60 + 1.25 * dk;  /* the state */
+  const double shared_work = 1100 + 26 * dk; /* the factors, P, q and k times the factors */
+  const double of_a_warp = 170 + 1.25 * dk;  /* loads, the state */
   const double instructions = shared_work + warps * of_a_warp;
   const double idle = warps < quarters ? instructions * (1 / warps - 1 / quarters) : 0;
   p->alone_ns = (1000.0 / p->config.chunk + (300 + idle) / 16) / clocks_a_ns;

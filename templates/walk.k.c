@@ -214,15 +214,10 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 
   const int lane = tile_lane(), warp = tile_warp();
   const int frag_row = lane >> 2, frag_col = 2 * (lane & 3); /* of an mma accumulator */
-//% if square_p then
   /* this lane's row and column of an ldmatrix: A operands, and either operand stored transposed; B
    * stored [n][k] */
   const int a_row = lane & 15, a_col = 8 * (lane >> 4);
   const int b_row = (lane & 7) + 8 * (lane >> 4), b_col = 8 * ((lane >> 3) & 1);
-//% else
-  /* this lane's row and column of an ldmatrix: A operands, and either operand stored transposed */
-  const int a_row = lane & 15, a_col = 8 * (lane >> 4);
-//% end
 
   const int H = (int)a.H, block = (int)tile_block();
 //% if splits > 1 then
