@@ -41,7 +41,7 @@
 //%   for i, x in ipairs(code.channels) do
 //%     values[i] = x.param and x.field .. (high and "[channel + 1]" or "[channel]")
 //%                 or in_floats(x) and "pair_" .. x.field .. "[i]" .. (high and ".y" or ".x")
-//%                 or kind .. half .. "_f32(" .. x.field .. "_word[i])"
+//%                 or kind .. half .. "_f32(word_" .. x.field .. "[i])"
 //%   end
 //%   return name .. "(" .. join(code.per_head and "per_head", code.inputs[1] and "gate",
 //%     values[1] and join(unpack(values)), code.rows[1] and each(code.rows, "%")) .. ")"
@@ -108,10 +108,10 @@ TILE_FN void map_$(name)($(join(unpack(parameters)))) {
     for (int i = 0; i < WORDS; i++)
       pair_$(x.field)[i] = ld_f32x2($(x.field) + row * F_ROW + 2 * (lane + LANES * i));
 //% elseif not x.param then
-    u32 $(x.field)_word[WORDS];
+    u32 word_$(x.field)[WORDS];
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++)
-      $(x.field)_word[i] = ld_u32($(x.field) + row * $(tile.row) + 2 * (lane + LANES * i));
+      word_$(x.field)[i] = ld_u32($(x.field) + row * $(tile.row) + 2 * (lane + LANES * i));
 //% end
 //% end
 //% for i, r in ipairs(row.reductions) do

@@ -183,7 +183,8 @@ static void test_names(void **state) {
       "t.lua",
       "local z = input { \"z\", dv }\n"
       "return variant { name = \"x\", q = input { \"q_at\", dk }, k = input { \"k_token\", dk },\n"
-      "  v = input \"z_at\" * input \"x0\" * input { \"x\", dv },\n"
+      "  v = input \"z_at\" * input \"x0\" * silu(input { \"x\", dv } * input { \"x_word\", dv "
+      "}),\n"
       "  transition = { decay(sigmoid(input \"g\" + input \"g_token\" + input \"g_heads\")) },\n"
       "  output = o * z + input { \"z0\", dv } * param \"z_batch\" + input { \"x1\", dv } }",
       "sm_80", 64, 64);

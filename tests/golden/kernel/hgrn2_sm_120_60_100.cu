@@ -206,17 +206,17 @@ TILE_FN void map_q(bf16 *in_q, int rows) {
   enum { LANES = 8, WORDS = DK_PAD / 2 / LANES }; /* a lane's, of two channels each */
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
-    u32 in_q_word[WORDS];
+    u32 word_in_q[WORDS];
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++)
-      in_q_word[i] = ld_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i));
+      word_in_q[i] = ld_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i));
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
       const int channel = 2 * (lane + LANES * i);
       float low = 0.0f, high = 0.0f;
       if (row < rows && channel < DK) {
-        low = q_value(bf16lo_f32(in_q_word[i]));
-        high = q_value(bf16hi_f32(in_q_word[i]));
+        low = q_value(bf16lo_f32(word_in_q[i]));
+        high = q_value(bf16hi_f32(word_in_q[i]));
       }
       st_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
     }

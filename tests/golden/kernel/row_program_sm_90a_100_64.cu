@@ -331,17 +331,17 @@ TILE_FN void map_q(bf16 *in_q, int rows) {
   enum { LANES = 8, WORDS = DK_PAD / 2 / LANES }; /* a lane's, of two channels each */
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
-    u32 in_q_word[WORDS];
+    u32 word_in_q[WORDS];
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++)
-      in_q_word[i] = ld_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i));
+      word_in_q[i] = ld_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i));
     float row0 = 0.0f;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
       const int channel = 2 * (lane + LANES * i);
       if (channel < DK) {
-        row0 = row0 + q_term0(bf16lo_f32(in_q_word[i]));
-        row0 = row0 + q_term0(bf16hi_f32(in_q_word[i]));
+        row0 = row0 + q_term0(bf16lo_f32(word_in_q[i]));
+        row0 = row0 + q_term0(bf16hi_f32(word_in_q[i]));
       }
     }
     row0 = row_sum(row0);
@@ -351,8 +351,8 @@ TILE_FN void map_q(bf16 *in_q, int rows) {
       const int channel = 2 * (lane + LANES * i);
       float low = 0.0f, high = 0.0f;
       if (row < rows && channel < DK) {
-        low = q_value(bf16lo_f32(in_q_word[i]), row0);
-        high = q_value(bf16hi_f32(in_q_word[i]), row0);
+        low = q_value(bf16lo_f32(word_in_q[i]), row0);
+        high = q_value(bf16hi_f32(word_in_q[i]), row0);
       }
       st_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
     }
@@ -375,17 +375,17 @@ TILE_FN void map_k(bf16 *in_k, int rows) {
   enum { LANES = 8, WORDS = DK_PAD / 2 / LANES }; /* a lane's, of two channels each */
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
-    u32 in_k_word[WORDS];
+    u32 word_in_k[WORDS];
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++)
-      in_k_word[i] = ld_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i));
+      word_in_k[i] = ld_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i));
     float row0 = -3.402823466e38f;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
       const int channel = 2 * (lane + LANES * i);
       if (channel < DK) {
-        row0 = tile_max(row0, k_term0(bf16lo_f32(in_k_word[i])));
-        row0 = tile_max(row0, k_term0(bf16hi_f32(in_k_word[i])));
+        row0 = tile_max(row0, k_term0(bf16lo_f32(word_in_k[i])));
+        row0 = tile_max(row0, k_term0(bf16hi_f32(word_in_k[i])));
       }
     }
     row0 = row_max(row0);
@@ -394,8 +394,8 @@ TILE_FN void map_k(bf16 *in_k, int rows) {
     for (int i = 0; i < WORDS; i++) {
       const int channel = 2 * (lane + LANES * i);
       if (channel < DK) {
-        row1 = row1 + k_term1(bf16lo_f32(in_k_word[i]), row0);
-        row1 = row1 + k_term1(bf16hi_f32(in_k_word[i]), row0);
+        row1 = row1 + k_term1(bf16lo_f32(word_in_k[i]), row0);
+        row1 = row1 + k_term1(bf16hi_f32(word_in_k[i]), row0);
       }
     }
     row1 = row_sum(row1);
@@ -405,8 +405,8 @@ TILE_FN void map_k(bf16 *in_k, int rows) {
       const int channel = 2 * (lane + LANES * i);
       float low = 0.0f, high = 0.0f;
       if (row < rows && channel < DK) {
-        low = k_value(bf16lo_f32(in_k_word[i]), row0, row1);
-        high = k_value(bf16hi_f32(in_k_word[i]), row0, row1);
+        low = k_value(bf16lo_f32(word_in_k[i]), row0, row1);
+        high = k_value(bf16hi_f32(word_in_k[i]), row0, row1);
       }
       st_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
     }
@@ -423,21 +423,21 @@ TILE_FN void map_v(bf16 *in_x, const bf16 *in_y, const float *param_w, int rows)
   enum { LANES = 8, WORDS = DV_TILE / 2 / LANES }; /* a lane's, of two channels each */
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
-    u32 in_x_word[WORDS];
+    u32 word_in_x[WORDS];
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++)
-      in_x_word[i] = ld_u32(in_x + row * V_ROW + 2 * (lane + LANES * i));
-    u32 in_y_word[WORDS];
+      word_in_x[i] = ld_u32(in_x + row * V_ROW + 2 * (lane + LANES * i));
+    u32 word_in_y[WORDS];
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++)
-      in_y_word[i] = ld_u32(in_y + row * V_ROW + 2 * (lane + LANES * i));
+      word_in_y[i] = ld_u32(in_y + row * V_ROW + 2 * (lane + LANES * i));
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
       const int channel = 2 * (lane + LANES * i);
       float low = 0.0f, high = 0.0f;
       if (row < rows) {
-        low = v_value(bf16lo_f32(in_x_word[i]), bf16lo_f32(in_y_word[i]), param_w[channel]);
-        high = v_value(bf16hi_f32(in_x_word[i]), bf16hi_f32(in_y_word[i]), param_w[channel + 1]);
+        low = v_value(bf16lo_f32(word_in_x[i]), bf16lo_f32(word_in_y[i]), param_w[channel]);
+        high = v_value(bf16hi_f32(word_in_x[i]), bf16hi_f32(word_in_y[i]), param_w[channel + 1]);
       }
       st_u32(in_x + row * V_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
     }
@@ -458,19 +458,19 @@ TILE_FN void map_o(bf16 *o, const bf16 *in_x, const float *param_bias, const op_
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
     const gate_values gate = load_gate(a, in_b, in_f, in_s, t0 + row, T);
-    u32 o_word[WORDS];
+    u32 word_o[WORDS];
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++)
-      o_word[i] = ld_u32(o + row * V_ROW + 2 * (lane + LANES * i));
-    u32 in_x_word[WORDS];
+      word_o[i] = ld_u32(o + row * V_ROW + 2 * (lane + LANES * i));
+    u32 word_in_x[WORDS];
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++)
-      in_x_word[i] = ld_u32(in_x + row * V_ROW + 2 * (lane + LANES * i));
+      word_in_x[i] = ld_u32(in_x + row * V_ROW + 2 * (lane + LANES * i));
     float row0 = 0.0f;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
-      row0 = row0 + o_term0(bf16lo_f32(o_word[i]));
-      row0 = row0 + o_term0(bf16hi_f32(o_word[i]));
+      row0 = row0 + o_term0(bf16lo_f32(word_o[i]));
+      row0 = row0 + o_term0(bf16hi_f32(word_o[i]));
     }
     row0 = row_sum(row0);
     row0 = 1.0f / tile_sqrt(row0 / 64.0f + 9.99999975e-06f);
@@ -479,8 +479,8 @@ TILE_FN void map_o(bf16 *o, const bf16 *in_x, const float *param_bias, const op_
       const int channel = 2 * (lane + LANES * i);
       float low = 0.0f, high = 0.0f;
       if (row < rows) {
-        low = o_value(gate, bf16lo_f32(o_word[i]), bf16lo_f32(in_x_word[i]), param_bias[channel], row0);
-        high = o_value(gate, bf16hi_f32(o_word[i]), bf16hi_f32(in_x_word[i]), param_bias[channel + 1], row0);
+        low = o_value(gate, bf16lo_f32(word_o[i]), bf16lo_f32(word_in_x[i]), param_bias[channel], row0);
+        high = o_value(gate, bf16hi_f32(word_o[i]), bf16hi_f32(word_in_x[i]), param_bias[channel + 1], row0);
       }
       st_u32(o + row * V_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
     }
