@@ -62,7 +62,7 @@ const char *expr_not_emitted_by_token(const struct expr *e, enum axis axis);
 /* What a set of expressions reads, and their values as C text. */
 struct expr_code {
   struct leaf_list leaves;
-  bool uses_head, uses_heads, uses_o;
+  bool uses_head, uses_heads, uses_o, uses_rowsum;
   unsigned rows;    /* bit i: reads the reduction row<i> */
   struct buf steps; /* Lua list of the shared nodes: { name = "e4", text = "...", line = 3 }, */
   struct buf value; /* C text of the sum of the expressions */
@@ -79,7 +79,7 @@ struct expr_term {
 
 /* C text in fp32 of the sum or product of n >= 1 terms; numbers, dk and dv are folded in float64.
  * Inputs print as gate.in_NAME, params as per_head.param_NAME, those over channels as in_NAME and
- * param_NAME, o as o. expr_code_finish frees the text. */
+ * param_NAME, o and rowsum as they are. expr_code_finish frees the text. */
 void expr_code(const struct expr_term *terms, int n, enum expr_join join,
                const struct gen_config *config, struct arena *a, struct expr_code *ret);
 void expr_code_finish(struct expr_code *code);

@@ -60,8 +60,8 @@ static const char *spelling(enum op op) {
 static const char *leaf_not_emitted(const struct expr *e, enum axis axis, bool by_token) {
   if (e->axis != AXIS_NONE && e->axis != axis) return "a value over channels";
   if (e->step) return "a value over steps";
-  if (e->op == OP_SYMBOL && e->symbol >= SYM_QK && !(e->symbol == SYM_O && axis == AXIS_DV))
-    return "a symbol of another slot";
+  const bool elsewhere = e->symbol == SYM_QK || (e->symbol == SYM_O && axis != AXIS_DV);
+  if (e->op == OP_SYMBOL && elsewhere) return "a symbol of another slot";
   if (by_token) return NULL;
   if (e->op == OP_PARAM && e->axis != AXIS_NONE) return "a param over channels";
   if (e->op == OP_INPUT && axis == AXIS_DV && e->axis == AXIS_NONE) return "a scalar of a token";
@@ -116,9 +116,13 @@ static void print_number(struct buf *out, double x) {
 
 static void print_symbol(struct expr_code *code, struct buf *out, enum symbol symbol) {
   if (symbol == SYM_O) code->uses_o = true;
+  if (symbol == SYM_ROWSUM) code->uses_rowsum = true;
   if (symbol == SYM_HEAD) code->uses_head = true;
   if (symbol == SYM_HEADS) code->uses_heads = true;
-  buf_puts(out, symbol == SYM_O ? "o" : symbol == SYM_HEAD ? "per_head.head" : "per_head.heads");
+  buf_puts(out, symbol == SYM_O        ? "o"
+                : symbol == SYM_ROWSUM ? "rowsum"
+                : symbol == SYM_HEAD   ? "per_head.head"
+                                       : "per_head.heads");
 }
 
 /* "row2": the reduction `which` (0 or 1) of a node over channels. */
@@ -269,10 +273,12 @@ void emit_inputs(struct buf *out, const char *key, const struct leaf_list *leave
   buf_puts(out, "},\n");
 }
 
-/* What has a value for each channel: o, inputs and params over channels, then the reductions. */
+/* What has a value for each channel: o, inputs and params over channels, then the reductions; in a
+ * normaliser rowsum, which is no channel's but is given in the same way. */
 static void emit_channels(struct buf *out, const struct expr_code *code) {
   buf_puts(out, "channels = { ");
   if (code->uses_o) buf_puts(out, "{ field = \"o\" }, ");
+  if (code->uses_rowsum) buf_puts(out, "{ field = \"rowsum\" }, ");
   for (int i = 0; i < code->leaves.n; i++) {
     const struct leaf *leaf = code->leaves.at[i];
     if (leaf->axis == AXIS_NONE) continue;

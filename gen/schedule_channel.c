@@ -24,6 +24,7 @@ static const char *lacks_in_transition(const struct branch *b) {
 static const char *lacks(const struct variant *v, const struct gen_config *config,
                          struct arena *a) {
   const char *what = lacks_in_transition(&v->branches[0]);
+  if (!what && v->normaliser) what = "slot normaliser";
   if (!what) what = scan_lacks_in_slots(v, a);
   return what ? what : scan_lacks_in_config(config, all_chunks, NCHUNKS, a);
 }

@@ -32,6 +32,7 @@ static const char *lacks_in_transition(const struct branch *b, struct arena *a) 
 static const char *lacks(const struct variant *v, const struct gen_config *config,
                          struct arena *a) {
   if (v->branches[0].delta == DELTA_PLAIN) return "slot transition: nothing that erases";
+  if (v->normaliser) return "slot normaliser";
   const char *what = scan_lacks_in_slots(v, a);
   if (!what) what = lacks_in_transition(&v->branches[0], a);
   return what ? what : scan_lacks_in_config(config, all_chunks, NCHUNKS, a);

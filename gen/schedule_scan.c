@@ -123,6 +123,18 @@ const char *scan_roles_split(const struct branch *b, struct arena *a, struct sca
   return what;
 }
 
+/* rowsum sees what k is multiplied by, but not what v is: so under a normaliser v is multiplied where
+ * it lies, and the weight of the write, which P's columns get, is k's alone. */
+const char *scan_roles_of(const struct variant *v, struct arena *a, struct scan_roles *ret) {
+  const struct branch *b = &v->branches[0];
+  const char *what = scan_roles_split(b, a, ret);
+  if (what || !v->normaliser || ret->v.nterms == 0) return what;
+  ret->v.nterms = 0;
+  ret->v.row = b->v;
+  what = row_code_lacks(b->v, AXIS_DV);
+  return what ? arena_printf(a, "slot v: %s", what) : NULL;
+}
+
 /* The logarithm of a decay: of a token, or of a channel. */
 static const char *lacks_in_log(const struct expr *log) {
   if (log->axis != AXIS_DK) return expr_not_emitted(log, AXIS_NONE);
@@ -179,21 +191,28 @@ const char *scan_lacks_in_slots(const struct variant *v, struct arena *a) {
   struct scan_roles roles;
   if (v->nbranches > 1) return "slot branches";
   if (v->steps) return "slot steps";
-  if (v->normaliser) return "slot normaliser";
   if (!b->linear) return "slot score: anything but qk";
   if (b->read_before) return "slot read: \"before\"";
   if (b->value_decay) return "slot transition: a decay over dv";
   if (!what) what = scan_lacks_in_mask(b);
-  if (!what) what = scan_roles_split(b, a, &roles);
+  if (!what) what = scan_roles_of(v, a, &roles);
   if (!what) what = lacks_in_expressions(b, a);
   if (!what) what = lacks_in_output(v, &roles, a);
   return what;
+}
+
+static const char *lacks_in_normaliser(const struct variant *v, struct arena *a) {
+  if (!v->normaliser) return NULL;
+  if (v->branches[0].log_write) return "slot normaliser: with a write gate that is exp";
+  const char *bad = expr_not_emitted(v->normaliser, AXIS_NONE);
+  return bad ? arena_printf(a, "slot normaliser: %s", bad) : NULL;
 }
 
 static const char *lacks(const struct variant *v, const struct gen_config *config,
                          struct arena *a) {
   const char *what = lacks_in_transition(&v->branches[0]);
   if (!what) what = scan_lacks_in_slots(v, a);
+  if (!what) what = lacks_in_normaliser(v, a);
   return what ? what : scan_lacks_in_config(config, all_chunks, NCHUNKS, a);
 }
 
@@ -214,15 +233,16 @@ static int table_floats(const struct branch *b, const struct scan_roles *r, int 
 /* Mirrors SMEM_BYTES of the template; the CPU device refuses a launch with less. */
 static int smem_bytes(const struct plan *p, const struct variant *v,
                       const struct scan_roles *roles) {
-  enum { PAD = 8 }; /* elements a row */
+  enum { PAD = 8, ONES = 16 }; /* elements a row */
   const int chunk = p->config.chunk;
+  const bool normalised = v->normaliser != NULL;
   struct leaf_list tiles;
   scan_tiles(v, roles, &tiles);
   const int qk_tile = chunk * (scan_round_up(p->config.dk, 16) + PAD);
-  const int v_tile = chunk * (p->dv_tile + PAD);
+  const int v_tile = chunk * (p->dv_tile + (normalised ? ONES : 0) + PAD);
   const int stage = 2 * qk_tile + (1 + tiles.n) * v_tile;
-  const int tables = 2 * table_floats(&v->branches[0], roles, chunk);
-  return 2 * (p->stages * stage + chunk * (chunk + PAD) + v_tile) + 4 * tables;
+  const int floats = 2 * table_floats(&v->branches[0], roles, chunk) + (normalised ? chunk : 0);
+  return 2 * (p->stages * stage + chunk * (chunk + PAD) + v_tile) + 4 * floats;
 }
 
 /* Registers a thread wants: the accumulators of the state and of a chunk's output, fragments,
@@ -303,8 +323,9 @@ static bool reduces_over_dv(const struct variant *v, const struct scan_roles *ro
 
 void scan_fit(struct plan *p, const struct variant *v, const struct scan_roles *roles,
               int registers, struct arena *a) {
-  p->threads = p->dv_tile / 16 * 32;
-  const int given = registers_given(p->target, p->threads / 32);
+  const int warps = p->dv_tile / 16 + (v->normaliser ? 1 : 0);
+  p->threads = warps * 32;
+  const int given = registers_given(p->target, warps);
   p->blocks_a_head = (p->config.dv + p->dv_tile - 1) / p->dv_tile;
   p->registers = registers;
   p->blocks_an_sm = resident_blocks(p, registers);
@@ -331,7 +352,7 @@ static int candidates(const struct variant *v, const struct gen_config *config,
                       const struct target *target, struct plan *ret, struct arena *a) {
   struct scan_roles roles;
   int tiles[5], n = 0;
-  scan_roles_split(&v->branches[0], a, &roles);
+  scan_roles_of(v, a, &roles);
   const int ntiles = scan_dv_tiles(config->dv, tiles);
   for (int c = 0; c < NCHUNKS; c++) {
     if (config->chunk && config->chunk != all_chunks[c]) continue;

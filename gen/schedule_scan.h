@@ -17,6 +17,8 @@ struct scan_roles {
 void scan_decay_inputs(const struct branch *b, struct leaf_list *ret);
 /* NULL, or what the scan lacks. A role that reads the decays' input alone has that for its leaf. */
 const char *scan_roles_split(const struct branch *b, struct arena *a, struct scan_roles *ret);
+/* The same, but under a normaliser the scalars of v are part of its row program. */
+const char *scan_roles_of(const struct variant *v, struct arena *a, struct scan_roles *ret);
 /* A vector over dk that is computed in place, before k is: it may read one input and that of k. k
  * is NULL for k itself. NULL, or what the scan lacks in the slot. */
 const char *scan_split_key(const char *slot, const struct expr *e, const struct role *k,
@@ -29,8 +31,8 @@ void scan_tiles(const struct variant *v, const struct scan_roles *roles, struct 
 /* Whether output is computed row by row, not channel by channel in registers. */
 bool scan_output_by_row(const struct variant *v);
 
-/* NULL, or what is lacking in the slots of the spec, but for the kind of the transition: low-rank
- * terms and decays over dk. */
+/* NULL, or what is lacking in the slots of the spec, but for the normaliser and the kind of the
+ * transition: low-rank terms and decays over dk. */
 const char *scan_lacks_in_slots(const struct variant *v, struct arena *a);
 /* The parts of the two that the step has as well: NULL, or what is lacking. */
 const char *scan_lacks_in_mask(const struct branch *b);

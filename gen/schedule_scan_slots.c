@@ -207,12 +207,14 @@ static void emit_leaves(struct emission *e, const struct leaf_list *leaves,
   }
 }
 
+/* A normaliser's op has no states: those of [dk,dv] would lack the column of rowsum. */
 static void emit_states_and_output(struct emission *e) {
+  const bool states = !e->v->normaliser;
   struct op_array h0 = emit_array_of("h0", "BHkv", MKC_F32, 4);
   h0.optional = 1;
-  emit_array(e, "h0", h0);
+  if (states) emit_array(e, "h0", h0);
   emit_output(e, "o", "BTHv", e->plan->config.dtype, align_of_axis(&e->plan->config, AXIS_DV), 0);
-  emit_output(e, "ht", "BHkv", MKC_F32, 4, 1);
+  if (states) emit_output(e, "ht", "BHkv", MKC_F32, 4, 1);
   struct op_array cu_seqlens = emit_array_of("cu_seqlens", "C", MKC_I64, 4);
   cu_seqlens.optional = 1;
   emit_array(e, "cu_seqlens", cu_seqlens);
@@ -229,12 +231,13 @@ static void emit_tile_sizes(struct emission *e) {
 void scan_emit_code(struct emission *e, const struct scan_roles *roles, struct scan_reads *reads) {
   const struct branch *b = &e->v->branches[0];
   const bool by_row = scan_output_by_row(e->v);
-  const struct expr_term output = {e->v->output, false};
+  const struct expr_term output = {e->v->output, false}, normaliser = {e->v->normaliser, false};
   emit_tile_sizes(e);
   emit_decay(e, b, reads);
   emit_write(e, &roles->k, &roles->v, reads);
   scan_emit_terms(e, "read", roles->q.terms, roles->q.nterms, JOIN_PRODUCT, reads);
   emit_scale(e, b->scale, reads);
+  emit_terms(e, "normaliser", &normaliser, normaliser.e ? 1 : 0, JOIN_SUM, "", reads);
   emit_terms(e, "output", &output, output.e && !by_row ? 1 : 0, JOIN_SUM, "", reads);
   scan_emit_row(e, "row_q", roles->q.row, reads);
   scan_emit_row(e, "row_k", roles->k.row, reads);
@@ -257,7 +260,7 @@ void scan_emit_arrays(struct emission *e, const struct scan_roles *roles,
 void schedule_scan_slots(struct emission *e) {
   struct scan_roles roles;
   struct scan_reads reads = {.head = false};
-  scan_roles_split(&e->v->branches[0], e->arena, &roles);
+  scan_roles_of(e->v, e->arena, &roles);
   scan_emit_code(e, &roles, &reads);
   scan_emit_roles(e, &roles);
   scan_emit_arrays(e, &roles, &reads);

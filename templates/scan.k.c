@@ -12,6 +12,9 @@
 //% -- B operand of Q S, so the state never passes through shared memory.
 //% -- Scalars that the roles of a token are multiplied by become a write weight (of k and v), which
 //% -- scales P's columns and the state's update, and a read weight (of q), which scales O's rows.
+//% -- A normaliser is a function of rowsum, what o would be of v = 1: one more warp has ones for its
+//% -- columns of V, and all else is the same for it. What the spec multiplies v by is in V then, not in
+//% -- the write weight, since rowsum does not see it. Every warp multiplies its rows by sRowFactor.
 //% keys = { { name = "q", field = q_field, array = q_array, row = row_q },
 //%          { name = "k", field = k_field, array = k_array, row = row_k } }
 //% delta, erase, erase_before, besides = false, false, false, false
@@ -24,18 +27,26 @@ enum {
 //% print_tile_enum()
   SMEM_P = $(last) + 2 * STAGES * V_TILE,
   SMEM_O = SMEM_P + 2 * CHUNK * P_ROW,
+//% local after_o = "SMEM_O + 2 * V_TILE"
+//% if normaliser then
+  SMEM_ROW_FACTOR = $(after_o),
+//% after_o = "SMEM_ROW_FACTOR + 4 * CHUNK"
+//% end
 //% if token then
-  SMEM_TABLE = SMEM_O + 2 * V_TILE,
+  SMEM_TABLE = $(after_o),
 //% print_table_enum()
   SMEM_BYTES = SMEM_TABLE + 2 * 4 * TABLE
 //% else
-  SMEM_BYTES = SMEM_O + 2 * V_TILE
+  SMEM_BYTES = $(after_o)
 //% end
 };
 //% print_functions()
 //% print_kernel()
   TILE_SMEM($(element), sP, SMEM_P, CHUNK * P_ROW);
   TILE_SMEM($(element), sO, SMEM_O, V_TILE);
+//% if normaliser then
+  TILE_SMEM(float, sRowFactor, SMEM_ROW_FACTOR, CHUNK); /* of the rows of O */
+//% end
 //% if token then
   TILE_SMEM(float, sTable, SMEM_TABLE, 2 * TABLE); /* of this chunk and the next */
 //% end

@@ -9,6 +9,7 @@
 //% --          false where it is made of other tiles alone
 //% --   square_p      P is a product of matrices, chunk x chunk; false: its blocks of 16 on the
 //% --                 diagonal are all there is of it
+//% --                 (the scan, where there is a normaliser, places sRowFactor, CHUNK floats)
 //% --   decay_inputs  the inputs over dk that the decays read, { field, tile }, whose chunks are
 //% --                 tiles of floats; the template places them, [STAGES][CHUNK][F_ROW]
 //% --
@@ -26,7 +27,7 @@
 //% --   print_next_gates()           loads for the table after the next, once P is complete
 //% --   print_output()               out[ROW_BLOCKS][2][4] as the spec wants it, to sO; }
 //% --   print_end()                  the last store, the last state
-//% warps = dv_tile // 16
+//% warps = dv_tile // 16 + (normaliser and 1 or 0)
 //% K = dk == dk_pad and "DK" or "DK_PAD" -- columns that the matrix operations see
 //% local padded_dv = dv % dv_tile ~= 0
 //% local channels = not padded_dv and "DV_TILE" or splits == 1 and "DV" or "channels" -- of a block
@@ -91,7 +92,12 @@
   SPLITS = $(splits), /* blocks a head */
   CHUNK = $(chunk), /* tokens a step */
   STAGES = $(stages), /* chunks of q, k and v in shared memory */
+//% if normaliser then
+  WARPS = DV_TILE / 16 + 1,
+  ROWSUM_WARP = WARPS - 1, /* its columns of V are ones, so those of Q S + P V are rowsum */
+//% else
   WARPS = DV_TILE / 16,
+//% end
   THREADS = 32 * WARPS,
   ROW_BLOCKS = CHUNK / 16,
 //% if token or inputs[1] then
@@ -105,7 +111,11 @@
   /* A row of a tile, in elements: 8 more than it has, so that the eight rows that an ldmatrix reads
    * at once lie in different banks. Elements of a chunk's tiles; byte offsets in shared memory. */
   QK_ROW = $(K) + 8,
+//% if normaliser then
+  V_ROW = DV_TILE + 16 + 8, /* after the channels of V come the ones of ROWSUM_WARP */
+//% else
   V_ROW = DV_TILE + 8,
+//% end
   P_ROW = $(square_p and "CHUNK" or 16) + 8,
   QK_TILE = CHUNK * QK_ROW,
   V_TILE = CHUNK * V_ROW,
@@ -181,6 +191,11 @@ TILE_FN float output_value(
   return $(output.value);
 }
 //% end
+//% if normaliser then
+
+/* what a row is divided by */
+//% print_code("normaliser", normaliser)
+//% end
 //% print_load("qk", qk_tile, keys[3] and "q, k or e" or "q or k")
 //% if f_tile then print_load("f", f_tile, "an input of the decays") end
 //% print_load("v", v_tile, tiles[1] and "an array over dv" or "v")
@@ -252,9 +267,14 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 
   /* rows 16 warp .. 16 warp + 15 of S' (dv), all columns of dk, as mma accumulators */
   float state[$(K) / 8][4] = {{0}};
+//% if normaliser then
+  for (int i = tile_tid(); i < STAGES * CHUNK * 8; i += THREADS) /* the ones, two at a time */
+    st_u32(sV + i / 8 * V_ROW + DV_TILE + i % 8 * 2, pack_$(kind)x2(1.0f, 1.0f));
+//% else
   if (a.h0.at) {
 //% print_state("h0", "const ", "state[n][e] = h0[k * a.h0.token + v]")
   }
+//% end
 
   for (int i = 0; i < STAGES - 1; i++) {
     if (i * CHUNK < T) {
@@ -336,16 +356,44 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
     }
 //% end
 //% end
+//% -- sRowFactor: what the rows of Q S + P V are multiplied by, 1 / normaliser and the weights of q
+//% local function print_row_factors()
+//% local gates = normaliser.inputs[1]
+//% local weight = read and "table[READ + i]" .. scaled or scale and "scale"
+//% local arguments = join(call_code(normaliser, "of_token"), "rowsum")
+    if (warp == ROWSUM_WARP && frag_col == 0) {
+      TILE_UNROLL
+      for (int e = 0; e < 2 * ROW_BLOCKS; e++) {
+        const int i = 8 * e + frag_row;
+//% if gates then
+        const gate_values of_token = load_gate(&a, $(each(inputs, "%")), t0 + i, T);
+//% end
+//% if weight then
+        const float weight = $(weight);
+//% end
+        const float rowsum = $(weight and "weight * " or "")out[e / 2][0][2 * (e % 2)];
+        const float divisor = normaliser($(arguments));
+        /* a row that sees nothing is 0, not 0/0 */
+        sRowFactor[i] = rowsum == 0.0f && divisor == 0.0f ? 0.0f : $(weight and "weight" or "1.0f") / divisor;
+      }
+    }
+    barrier_sync(); /* sRowFactor is complete */
+//% end
 //% function print_output()
+//% if normaliser then print_row_factors() end
     TILE_UNROLL
     for (int mb = 0; mb < ROW_BLOCKS; mb++) {
-//% if read then
+//% if normaliser then
+      if (warp == ROWSUM_WARP) continue; /* it has no channels */
+      const float *factor = sRowFactor + 16 * mb + frag_row;
+      const float r0 = factor[0], r1 = factor[8];
+//% elseif read then
       const float *read = table + READ + 16 * mb + frag_row;
       const float r0 = read[0]$(scaled), r1 = read[8]$(scaled);
 //% end
       TILE_UNROLL
       for (int nb = 0; nb < 2; nb++) {
-//% if read then
+//% if read or normaliser then
         scale4(out[mb][nb], r0, r1);
 //% elseif scale then
         scale4(out[mb][nb], scale, scale);
@@ -378,8 +426,10 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
   barrier_sync(); /* the last chunk's output is complete */
   if (chunks > 0) /* a packed sequence may be empty */
     store_o(a.o.at + o_at, sO, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK)$(pass));
+//% if not normaliser then
   if (a.ht.at) {
 //% print_state("ht", "", "ht[k * a.ht.token + v] = state[n][e]")
   }
+//% end
 }
 //% end

@@ -234,7 +234,7 @@ static mkc_status run_reference(struct trial *t, struct error *err) {
                           .chunk = 64,
                           .arrays = arrays,
                           .o = t->o,
-                          .ht = t->ht};
+                          .ht = ref_has_state(t->v) ? t->ht : NULL};
   for (int i = 0; i < t->n; i++) {
     const struct leaf *leaf = leaf_named(t->v, t->sides[i].info.name);
     if (leaf) arrays[leaf->index] = (struct ref_array){t->sides[i].values, heads_of(c, leaf)};
