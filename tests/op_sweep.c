@@ -56,13 +56,15 @@ static void sweep(const struct op_device *device, bool full) {
                                       "simple_gla",
                                       "mamba2_core",
                                       "mamba2",
+                                      "linear_attention_elu",
+                                      "gated_rfa",
                                       "deltanet",
                                       "gated_deltanet",
                                       "comba",
                                       "decayed_deltanet",
                                       "gla",
                                       "hgrn2"};
-  enum { FIRST_TO_64 = 6 }; /* from here on chunks up to 64 */
+  enum { FIRST_TO_64 = 8 }; /* from here on chunks up to 64 */
   static const int sizes[][2] = {{64, 64}, {128, 128}, {60, 100}, {192, 20}, {100, 256}};
   static const int chunks[] = {0, 16, 0, 32, 64, 0, 128}, aligns[] = {0, 0, 4, 0, 2};
   static const int64_t lengths[] = {1, 63, 64, 65, 127, 128, 200, 257, 1024, 4099};
@@ -103,6 +105,7 @@ static void sweep_archs(const struct op_device *device) {
       {"mamba2_core", "sm_90a", 64, 128, 0}, {"comba", "sm_86", 128, 256, 1},
       {"gla", "sm_86", 128, 256, 1},         {"hgrn2", "sm_120", 100, 128, 0},
       {"deltanet", "sm_120", 256, 64, 0},    {"gated_deltanet", "sm_90a", 128, 128, 0},
+      {"gated_rfa", "sm_86", 128, 256, 0},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct op_case c = {.arch = cases[i].arch,

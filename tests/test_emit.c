@@ -57,6 +57,7 @@ static void test_goldens(void **state) {
   assert_kernel_golden("simple_gla", "sm_90a", 128, 128);
   assert_kernel_golden("retnet", "sm_80", 64, 64);
   assert_kernel_golden("linear_attention", "sm_86", 128, 128);
+  assert_kernel_golden("gated_rfa", "sm_90a", 64, 100);
   assert_kernel_golden("lightning2", "sm_120", 60, 100);
   assert_kernel_golden("mamba2", "sm_90a", 128, 64);
   assert_kernel_golden("gated_deltanet", "sm_90a", 128, 128);

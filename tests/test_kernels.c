@@ -82,6 +82,7 @@ static void test_all_architectures(void **state) {
     compile_shipped("deltanet", archs[a], 128, 64);
     compile_shipped("comba", archs[a], 64, 128);
     compile_shipped("gla", archs[a], 128, 128);
+    compile_shipped("gated_rfa", archs[a], 128, 128);
   }
   print_message("slowest: %.0f ms from spec to cubin\n", slowest_ms);
 }

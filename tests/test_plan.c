@@ -145,8 +145,8 @@ static void assert_fits(const struct variant *v, const char *arch, int dk, int d
  * tiles that mamba2 adds. */
 static void test_every_size_has_a_plan_on_every_target(void **state) {
   (void)state;
-  static const char *const names[] = {"simple_gla", "mamba2", "comba", "gla", "hgrn2"};
-  for (int i = 0; i < 5; i++) {
+  static const char *const names[] = {"simple_gla", "mamba2", "comba", "gla", "hgrn2", "gated_rfa"};
+  for (int i = 0; i < 6; i++) {
     struct loaded_spec s;
     load_shipped(&s, names[i]);
     for (int t = 0; target_at(t); t++)
@@ -192,7 +192,12 @@ static void test_what_has_no_schedule_is_named(void **state) {
        "slot transition: a decay over dv"},
       {V("mask = fenwick(input { \"l\", levels })"), "slot mask: fenwick"},
       {V("mask = window(4)"), "slot mask: window"},
-      {V("normaliser = rowsum"), "slot normaliser"},
+      {V("transition = { delta(0.5) }, normaliser = rowsum"), "delta: slot normaliser"},
+      {V("transition = { decay(sigmoid(input { \"f\", dk })) }, normaliser = rowsum"),
+       "channel: slot normaliser"},
+      {V("normaliser = rowsum + sum(input { \"x\", dk })^2"), "scan: slot normaliser: sum"},
+      {V("k = exp(input \"i\") * input { \"k\", dk }, normaliser = max(abs(rowsum), 1)"),
+       "scan: slot normaliser: with a write gate that is exp"},
       {V("k = input { \"k\", dk } * sigmoid(input { \"b\", dk })"), "slot k: two inputs over"},
       {"local q = input { \"q\", dk } return variant { name = \"x\", q = concat(q, -q),"
        " k = concat(q, q) }",

@@ -6,6 +6,8 @@
 #include "npy.h"
 #include "run.h"
 
+#include "../ref.h"
+
 #include <stdint.h>
 #include <string.h>
 
@@ -97,6 +99,15 @@ static mkc_status attach_files(struct run *r, struct error *err) {
     if (status) return status;
   }
   return MKC_OK;
+}
+
+/* A normaliser's state, say, has a column more than h0 and ht. */
+static mkc_status check_states(const struct run *r, struct error *err) {
+  const bool asked = r->h0->in || r->ht->out || args_flag(&r->cli->args, OPTION_H0);
+  if (!asked || r->pass == MKC_STEP || ref_has_state(r->variant)) return MKC_OK;
+  return error_set(err, MKC_E_USAGE,
+                   "%s has no h0 and no ht: its state is not just one matrix of [dk,dv]",
+                   r->variant->name);
 }
 
 /* Arrays that a run from files lacks: never drawn in silence. */
@@ -311,6 +322,7 @@ mkc_status run_arrays_open(struct run *r, struct error *err) {
   r->random = true;
   list_arrays(r);
   mkc_status status = attach_files(r, err);
+  if (!status) status = check_states(r, err);
   if (!status) status = read_shape(r, err);
   if (!status) status = check_missing(r, err);
   for (int i = 0; i < r->narrays && !status; i++)
