@@ -123,8 +123,8 @@ const char *scan_roles_split(const struct branch *b, struct arena *a, struct sca
   return what;
 }
 
-/* rowsum sees what k is multiplied by, but not what v is: so under a normaliser v is multiplied where
- * it lies, and the weight of the write, which P's columns get, is k's alone. */
+/* rowsum sees what k is multiplied by, but not what v is: so under a normaliser v is multiplied
+ * where it lies, and the weight of the write, which P's columns get, is k's alone. */
 const char *scan_roles_of(const struct variant *v, struct arena *a, struct scan_roles *ret) {
   const struct branch *b = &v->branches[0];
   const char *what = scan_roles_split(b, a, ret);

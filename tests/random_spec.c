@@ -102,6 +102,12 @@ static const struct symbol grammar[] = {
      2,
      {"l2norm(<x>)", "<unit> * l2norm(<x>)", "l2norm(<x>, 0.01)", "l2norm(elu(<x>) + 1)",
       "-(l2norm(<x>) / (1 + <unit>))", "softmax(<x>)"}},
+    {"feature", /* not negative, so that row sums do not cancel */
+     false,
+     3,
+     {"relu(<x>)", "(elu(<x>) + 1)", "<unit> * relu(<x>)", "(elu(<x>) + 1) / (1 + <unit>)",
+      "softmax(<x>)", "abs(<x>) * <fraction>", "sigmoid(<x>) * <dt>", "<x> * <x>",
+      "(elu(<x> * <wk>) + 1)"}},
     {"value",
      false,
      4,
@@ -124,6 +130,16 @@ static const struct symbol grammar[] = {
       "{ decay(<unit>); decay(<unit>) }", "{ decay(<slope>), decay(<unit>), decay(<unit>) }",
       "{ decay(<channels>) }", "{ decay(<unit>), decay(<channels>) }",
       "{ decay(<channels>), decay(<slope>), decay(<channels>) }"}},
+    {"scalar_decays",
+     false,
+     2,
+     {"{ decay(<unit>) }", "decay(<slope>)", "{ decay(<unit>), decay(<slope>), }"}},
+    {"divisor",
+     false,
+     3,
+     {"rowsum + <fraction>", "max(abs(rowsum), 1)", "rowsum + exp(<param>)", "rowsum + 1e-6",
+      "sqrt(rowsum) + <unit> + <fraction>", "max(rowsum, <fraction>) * (1 + head / heads)",
+      "(rowsum + <dt>) * <fraction> + 0.1"}},
     {"erasing", /* <k>: the role */
      false,
      2,
@@ -135,7 +151,7 @@ static const struct symbol grammar[] = {
     {"wild",
      false,
      9,
-     {"  normaliser = max(abs(rowsum), 1),\n",
+     {"  normaliser = max(abs(rowsum), 1), k = exp(input \"i\") * input { \"k\", dk },\n",
       "  q = input { \"qa\", dk } + input { \"qb\", dk },\n", wide_roles,
       "  transition = { decay(sigmoid(input { \"f\", dk })), delta(sigmoid(input \"rate\")) },\n",
       "  transition = { decay(sigmoid(input { \"f\", dk })) },\n",
@@ -341,14 +357,20 @@ static const char *write_spec(struct writer *w, bool wild) {
                               "?/ \\\\ $(x) //%% }\",\n";
   struct buf fields = {0}, text = {0};
   put_field(w, &fields, "output", "out", 40);
-  const char *key = strstr(buf_text(&fields), "norm(") ? "plain_key" : "key";
+  const bool divides = !wild && random_chance(w->random, 15);
+  const char *key = divides ? "feature" : strstr(buf_text(&fields), "norm(") ? "plain_key" : "key";
   put_role(w, &fields, "q", "dk", key);
-  const bool erases = random_chance(w->random, 30);
+  const bool erases = !divides && random_chance(w->random, 30);
   w->key = put_role(w, &fields, "k", "dk", erases ? "unit_key" : key);
   put_role(w, &fields, "v", "dv", "value");
   put_field(w, &fields, "scale", "scale", 70);
-  put_field(w, &fields, "transition", erases ? "erasing" : "decays", erases ? 100 : 75);
+  put_field(w, &fields, "transition",
+            erases    ? "erasing"
+            : divides ? "scalar_decays"
+                      : "decays",
+            erases ? 100 : 75);
   put_field(w, &fields, "mask", "mask", 25);
+  put_field(w, &fields, "normaliser", "divisor", divides ? 100 : 0);
   if (random_chance(w->random, 20)) buf_puts(&fields, about);
   const char *other = wild ? one(w, "wild", 1) : "";
   buf_printf(&text, "%sreturn variant {\n  name = \"%s\",\n%s%s}\n", buf_text(&w->locals),

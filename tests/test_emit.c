@@ -144,6 +144,27 @@ static void test_arrays(void **state) {
   op_source_finish(&s);
 }
 
+/* A normaliser's op has no states; rowsum sees the factor of k and not that of v. */
+static void test_normaliser(void **state) {
+  (void)state;
+  struct op_source s;
+  emit("t.lua",
+       "return variant { name = \"x\", k = sigmoid(input \"i\") * input { \"k\", dk },\n"
+       "  v = tanh(input \"w\") * input { \"v\", dv }, normaliser = max(abs(rowsum), 1) }",
+       "sm_90a", 64, 64, &s);
+  static const char *const names[] = {"q", "k", "v", "i", "w", "o", "cu_seqlens"};
+  assert_int_equal(s.narrays, 7);
+  for (int i = 0; i < 7; i++) assert_string_equal(s.arrays[i].name, names[i]);
+  const char *weight = strstr(s.text, "TILE_FN float write_weight");
+  const char *end = weight ? strchr(weight, '}') : NULL,
+             *v = strstr(s.text, "tile_tanh(gate.in_w)");
+  assert_true(weight && end && v);
+  assert_true(strstr(weight, "gate.in_i") < end);
+  assert_true(v < weight || v > end);
+  assert_int_equal(s.threads, 32 * 5);
+  op_source_finish(&s);
+}
+
 /* Free text and paths may hold anything; none of it becomes code. */
 static void test_hostile_text_stays_out(void **state) {
   (void)state;
@@ -206,6 +227,7 @@ int main(void) {
       cmocka_unit_test(test_goldens),
       cmocka_unit_test(test_line_directives_lead_to_the_template),
       cmocka_unit_test(test_arrays),
+      cmocka_unit_test(test_normaliser),
       cmocka_unit_test(test_hostile_text_stays_out),
       cmocka_unit_test(test_emission_is_deterministic),
       cmocka_unit_test(test_mask_decay_is_the_transition),

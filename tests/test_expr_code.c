@@ -91,6 +91,25 @@ static void test_products(void **state) {
   unload_spec(&s);
 }
 
+/* A normaliser is given rowsum. */
+static void test_rowsum(void **state) {
+  (void)state;
+  struct loaded_spec s;
+  struct expr_code code;
+  struct buf slot = {0};
+  load_spec(&s, "return variant { name = \"x\", normaliser = max(abs(rowsum), param \"a\") }");
+  const struct expr_term normaliser = {s.variant->normaliser, false};
+  assert_null(expr_not_emitted(normaliser.e, AXIS_NONE));
+  expr_code(&normaliser, 1, JOIN_SUM, &config, &s.arena, &code);
+  emit_code(&slot, "normaliser", &code, "");
+  assert_contains(buf_text(&slot), "channels = { { field = \"rowsum\" }, }");
+  assert_contains(buf_text(&slot), "per_head = true");
+  assert_contains(buf_text(&code.value), "(rowsum), per_head.param_a)");
+  expr_code_finish(&code);
+  buf_finish(&slot);
+  unload_spec(&s);
+}
+
 static void test_what_cannot_be_emitted_is_named(void **state) {
   (void)state;
   struct loaded_spec s;
@@ -117,6 +136,7 @@ int main(void) {
       cmocka_unit_test(test_numbers_ignore_the_locale),
       cmocka_unit_test(test_shared_nodes_are_steps),
       cmocka_unit_test(test_products),
+      cmocka_unit_test(test_rowsum),
       cmocka_unit_test(test_what_cannot_be_emitted_is_named),
       cmocka_unit_test(test_lua_quote),
   };

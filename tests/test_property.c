@@ -122,6 +122,7 @@ static bool may_be_refused(enum spec_kind kind, mkc_status status, const char *m
     if (strstr(message, "no plan for ")) /* a row of dv in one block */
       return strstr(message, "the spec sums over dv") || strstr(message, "all channels in one");
     if (strstr(message, "so many sums over channels")) return true;
+    if (strstr(message, "step: slot normaliser")) return true; /* the scan alone has it */
     /* "scan: slot q: ...", "step: concat in concat(a, b)" */
     return kind != SPEC_PLAIN && (strstr(message, ": slot ") || strstr(message, " in "));
   default: return false;
