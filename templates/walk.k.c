@@ -9,9 +9,10 @@
 //% --          false where it is made of other tiles alone
 //% --   square_p      P is a product of matrices, chunk x chunk; false: its blocks of 16 on the
 //% --                 diagonal are all there is of it
-//% --                 (the scan, where there is a normaliser, places sRowFactor, CHUNK floats)
 //% --   decay_inputs  the inputs over dk that the decays read, { field, tile }, whose chunks are
 //% --                 tiles of floats; the template places them, [STAGES][CHUNK][F_ROW]
+//% --
+//% -- Where there is a normaliser (the scan's alone), the template places sRowFactor, CHUNK floats.
 //% --
 //% -- Out: K, the columns of dk that the matrix operations see; and functions of Lua, in the order
 //% -- in which a template calls them:
@@ -27,6 +28,7 @@
 //% --   print_next_gates()           loads for the table after the next, once P is complete
 //% --   print_output()               out[ROW_BLOCKS][2][4] as the spec wants it, to sO; }
 //% --   print_end()                  the last store, the last state
+//% local one = kind == "f16" and "1.0f / ROWSUM_UNIT" or "1.0f" -- of ROWSUM_WARP
 //% warps = dv_tile // 16 + (normaliser and 1 or 0)
 //% K = dk == dk_pad and "DK" or "DK_PAD" -- columns that the matrix operations see
 //% local padded_dv = dv % dv_tile ~= 0
@@ -95,6 +97,9 @@
 //% if normaliser then
   WARPS = DV_TILE / 16 + 1,
   ROWSUM_WARP = WARPS - 1, /* its columns of V are ones, so those of Q S + P V are rowsum */
+//% if kind == "f16" then
+  ROWSUM_UNIT = 16, /* but in this unit: fp16 ends at 65504, which sums over many tokens reach */
+//% end
 //% else
   WARPS = DV_TILE / 16,
 //% end
@@ -269,7 +274,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
   float state[$(K) / 8][4] = {{0}};
 //% if normaliser then
   for (int i = tile_tid(); i < STAGES * CHUNK * 8; i += THREADS) /* the ones, two at a time */
-    st_u32(sV + i / 8 * V_ROW + DV_TILE + i % 8 * 2, pack_$(kind)x2(1.0f, 1.0f));
+    st_u32(sV + i / 8 * V_ROW + DV_TILE + i % 8 * 2, pack_$(kind)x2($(one), $(one)));
 //% else
   if (a.h0.at) {
 //% print_state("h0", "const ", "state[n][e] = h0[k * a.h0.token + v]")
@@ -358,7 +363,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% end
 //% -- sRowFactor: what the rows of Q S + P V are multiplied by, 1 / normaliser and the weights of q
 //% local function print_row_factors()
-//% local gates = normaliser.inputs[1]
+//% local gates, unit = normaliser.inputs[1], kind == "f16" and "ROWSUM_UNIT * " or ""
 //% local weight = read and "table[READ + i]" .. scaled or scale and "scale"
 //% local arguments = join(call_code(normaliser, "of_token"), "rowsum")
     if (warp == ROWSUM_WARP && frag_col == 0) {
@@ -371,7 +376,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% if weight then
         const float weight = $(weight);
 //% end
-        const float rowsum = $(weight and "weight * " or "")out[e / 2][0][2 * (e % 2)];
+        const float rowsum = $(weight and "weight * " or "")$(unit)out[e / 2][0][2 * (e % 2)];
         const float divisor = normaliser($(arguments));
         /* a row that sees nothing is 0, not 0/0 */
         sRowFactor[i] = rowsum == 0.0f && divisor == 0.0f ? 0.0f : $(weight and "weight" or "1.0f") / divisor;
