@@ -274,16 +274,16 @@ TILE_FN void map_q(bf16 *in_q, int rows) {
   enum { LANES = 8, WORDS = DK / 2 / LANES }; /* a lane's, of two channels each */
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
-    u32 in_q_word[WORDS];
+    u32 word_in_q[WORDS];
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++)
-      in_q_word[i] = ld_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i));
+      word_in_q[i] = ld_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i));
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
       float low = 0.0f, high = 0.0f;
       if (row < rows) {
-        low = q_value(bf16lo_f32(in_q_word[i]));
-        high = q_value(bf16hi_f32(in_q_word[i]));
+        low = q_value(bf16lo_f32(word_in_q[i]));
+        high = q_value(bf16hi_f32(word_in_q[i]));
       }
       st_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
     }
@@ -300,16 +300,16 @@ TILE_FN void map_k(bf16 *in_k, int rows) {
   enum { LANES = 8, WORDS = DK / 2 / LANES }; /* a lane's, of two channels each */
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
-    u32 in_k_word[WORDS];
+    u32 word_in_k[WORDS];
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++)
-      in_k_word[i] = ld_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i));
+      word_in_k[i] = ld_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i));
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
       float low = 0.0f, high = 0.0f;
       if (row < rows) {
-        low = k_value(bf16lo_f32(in_k_word[i]));
-        high = k_value(bf16hi_f32(in_k_word[i]));
+        low = k_value(bf16lo_f32(word_in_k[i]));
+        high = k_value(bf16hi_f32(word_in_k[i]));
       }
       st_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
     }
