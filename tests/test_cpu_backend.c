@@ -162,6 +162,14 @@ static void test_wrong_environment(void **state) {
   setenv("MASKC_CPU_ASYNC", "random:5", 1);
   load_and_launch(*state);
   unsetenv("MASKC_CPU_ASYNC");
+  static const char *const wrong[] = {"0", "17", "2x", "many"};
+  for (size_t i = 0; i < 4; i++) {
+    setenv("MASKC_CPU_BLOCKS", wrong[i], 1);
+    assert_refused(*state, &source, MKC_CHECK_NONE, MKC_E_USAGE, "it can be 1 to 16");
+  }
+  setenv("MASKC_CPU_BLOCKS", "2", 1);
+  load_and_launch(*state);
+  unsetenv("MASKC_CPU_BLOCKS");
   if (cpu_asan_loaded()) return;
   assert_refused(*state, &source, MKC_CHECK_ADDRESS, MKC_E_USAGE, "AddressSanitizer");
 }

@@ -3,6 +3,7 @@
  *
  * MASKC_CPU_ASYNC picks when asynchronous copies land: late (the default, at the wait for them),
  * early (at their issue), or random:SEED, which shuffles the order of threads as well.
+ * MASKC_CPU_BLOCKS is how many blocks of a launch are resident at once (1).
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -81,9 +82,8 @@ static mkc_status load_cached(mkc_context *ctx, const struct host_job *job, stru
 
 /* ---- load ---- */
 
-static mkc_status read_options(struct launch_options *ret, struct error *err) {
+static mkc_status read_async(struct launch_options *ret, struct error *err) {
   const char *s = secure_getenv("MASKC_CPU_ASYNC");
-  *ret = (struct launch_options){.async = ASYNC_LATE};
   if (!s || !*s || !strcmp(s, "late")) return MKC_OK;
   if (!strcmp(s, "early")) {
     ret->async = ASYNC_EARLY;
@@ -95,6 +95,23 @@ static mkc_status read_options(struct launch_options *ret, struct error *err) {
   if (end && !*end && ret->seed) return MKC_OK;
   return error_set(err, MKC_E_USAGE,
                    "MASKC_CPU_ASYNC=%s: it can be late, early or random:SEED (a number from 1)", s);
+}
+
+static mkc_status read_resident(struct launch_options *ret, struct error *err) {
+  const char *s = secure_getenv("MASKC_CPU_BLOCKS");
+  if (!s || !*s) return MKC_OK;
+  char *end;
+  const long n = strtol(s, &end, 10);
+  if (*end || n < 1 || n > MAX_RESIDENT)
+    return error_set(err, MKC_E_USAGE, "MASKC_CPU_BLOCKS=%s: it can be 1 to %d", s, MAX_RESIDENT);
+  ret->resident = (int)n;
+  return MKC_OK;
+}
+
+static mkc_status read_options(struct launch_options *ret, struct error *err) {
+  *ret = (struct launch_options){.async = ASYNC_LATE, .resident = 1};
+  const mkc_status status = read_async(ret, err);
+  return status ? status : read_resident(ret, err);
 }
 
 static mkc_status check_sanitizer(struct error *err) {

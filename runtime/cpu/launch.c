@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * launch.c - a machine's life: memory, stacks, a block at a time; see machine.h.
+ * launch.c - a machine's life: memory, stacks, blocks that come and go; see machine.h.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -7,9 +7,7 @@
 #include "launch.h"
 
 #include <limits.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -17,69 +15,10 @@
 #include "race.h"
 #include "watch.h"
 
-/* Virtual memory; a thread touches a page or two of it (more under AddressSanitizer). */
-enum { STACK_BYTES = 256 * 1024 };
-
 static _Thread_local struct machine *current;
 
 struct machine *machine_current(void) {
   return current;
-}
-
-/* ---- a thread ---- */
-
-static void fail_in_flight(struct machine *m, const struct copy *c) {
-  machine_fail(m, c->site, "the thread ends while this copy is in flight (missing cp_async_wait)");
-}
-
-static void thread_main(void) {
-  struct machine *m = current;
-  struct thread *t = m->self;
-  fiber_arrive(m->main.stack ? NULL : &m->main, &m->asan);
-  m->kernel->run(m->args);
-  if (t->ncopies) fail_in_flight(m, &t->copies[0]);
-  t->done = true;
-  m->done++;
-  m->waits++;
-  struct fiber *next = next_fiber(m);
-  if (!next && m->done < m->nthreads) machine_fail_deadlock(m);
-  fiber_switch(&t->fiber, next ? next : &m->main, true, &m->asan);
-}
-
-/* Stacks begin at the same offset of a page otherwise, and would share a few lines of the cache. */
-static size_t stack_colour(int tid) {
-  return (size_t)(tid % 32) * 128;
-}
-
-static void thread_init(struct machine *m, int tid, size_t guard) {
-  struct thread *t = &m->threads[tid];
-  char *stack = m->stacks + (size_t)tid * (STACK_BYTES + guard) + guard;
-  t->tid = tid;
-  t->done = false;
-  t->ncopies = 0;
-  t->group = 0;
-  fiber_init(&t->fiber, stack, STACK_BYTES - stack_colour(tid), thread_main, &m->asan);
-  thread_wake(m, t);
-}
-
-/* ---- a block ---- */
-
-static void run_block(struct machine *m, long long block, size_t guard) {
-  m->block = block;
-  machine_reset_sync(m);
-  if (m->race) race_begin_block(m->race);
-  smem_reset(&m->smem, &m->asan);
-  for (int i = 0; i < m->nthreads; i++) thread_init(m, i, guard);
-  m->running = true;
-  fiber_switch(&m->main, next_fiber(m), false, &m->asan);
-  m->running = false;
-  if (m->race && m->race->nconflicts) m->failed = true;
-  if (m->failed) return;
-  const struct smem_array *damaged = smem_damaged(&m->smem, &m->asan);
-  if (!damaged) return;
-  m->failed = true;
-  buf_printf(&m->report, "a write went past an end of shared array %s (block %lld)", damaged->name,
-             block);
 }
 
 /* ---- the machine ---- */
@@ -87,30 +26,52 @@ static void run_block(struct machine *m, long long block, size_t guard) {
 static void machine_destroy(struct machine *m) {
   if (!m) return;
   race_destroy(m->race);
-  smem_finish(&m->smem, &m->asan);
-  for (int i = 0; m->threads && i < m->nthreads; i++) free(m->threads[i].copies);
+  for (int i = 0; m->blocks && i < m->nblocks; i++) block_finish(m, &m->blocks[i]);
   if (m->stacks && m->asan.unpoison) m->asan.unpoison(m->stacks, m->stacks_bytes);
   if (m->stacks) munmap(m->stacks, m->stacks_bytes);
   buf_finish(&m->report);
+  free(m->queue);
+  free(m->blocks);
   free(m->threads);
   free(m);
 }
 
 /* One mapping; each stack with an unreadable page below it. */
-static bool map_stacks(struct machine *m, size_t guard) {
-  m->stacks_bytes = (size_t)m->nthreads * (STACK_BYTES + guard);
+static bool map_stacks(struct machine *m) {
+  const size_t guard = m->stack_guard = (size_t)sysconf(_SC_PAGESIZE);
+  const size_t stacks = (size_t)m->nblocks * (size_t)m->nthreads;
+  m->stacks_bytes = stacks * (STACK_BYTES + guard);
   void *p = mmap(NULL, m->stacks_bytes, PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) return false;
   m->stacks = p;
-  for (int i = 0; i < m->nthreads; i++)
-    if (mprotect(m->stacks + (size_t)i * (STACK_BYTES + guard), guard, PROT_NONE)) return false;
+  for (size_t i = 0; i < stacks; i++)
+    if (mprotect(m->stacks + i * (STACK_BYTES + guard), guard, PROT_NONE)) return false;
   return true;
 }
 
+static bool make_queue(struct machine *m) {
+  unsigned room = 1;
+  while (room < (unsigned)(m->nblocks * m->nthreads)) room *= 2;
+  m->queue = calloc(room, sizeof(struct thread *));
+  m->queue_mask = room - 1;
+  return m->queue != NULL;
+}
+
+static bool make_blocks(struct machine *m, size_t smem_bytes) {
+  m->blocks = calloc((size_t)m->nblocks, sizeof *m->blocks);
+  m->threads = calloc((size_t)m->nblocks * (size_t)m->nthreads, sizeof *m->threads);
+  bool ok = m->blocks && m->threads;
+  for (int i = 0; ok && i < m->nblocks; i++) {
+    m->blocks[i].threads = m->threads + (size_t)i * (size_t)m->nthreads;
+    ok = block_init(m, &m->blocks[i], smem_bytes);
+  }
+  return ok;
+}
+
 static struct machine *machine_create(const struct tile_kernel *kernel, const void *args,
-                                      size_t smem_bytes, const struct launch_options *options,
-                                      size_t guard) {
+                                      int resident, size_t smem_bytes,
+                                      const struct launch_options *options) {
   struct machine *m = calloc(1, sizeof *m);
   if (!m) return NULL;
   m->kernel = kernel;
@@ -118,17 +79,47 @@ static struct machine *machine_create(const struct tile_kernel *kernel, const vo
   m->options = *options;
   m->random = options->seed ? options->seed : 1;
   m->nthreads = kernel->threads;
+  m->nblocks = resident;
   m->waits_at_tick = ULLONG_MAX; /* the first tick only looks */
   asan_find(&m->asan);
-  m->threads = calloc((size_t)m->nthreads, sizeof *m->threads);
-  bool ok = m->threads && smem_init(&m->smem, smem_bytes) && map_stacks(m, guard);
-  if (ok && kernel->follows_accesses) ok = (m->race = race_create(m));
-  if (ok) return m;
+  bool ok = !kernel->follows_accesses || (m->race = race_create(m));
+  if (ok && make_blocks(m, smem_bytes) && make_queue(m) && map_stacks(m)) return m;
   machine_destroy(m);
   return NULL;
 }
 
-static mkc_status check_kernel(const struct tile_kernel *k, struct error *err) {
+/* ---- blocks ---- */
+
+static bool raced(const struct machine *m) {
+  return m->race && m->race->nconflicts;
+}
+
+/* A block takes the place of each that has ended, until there are no more or a race is found. */
+static void run_blocks(struct machine *m, long long blocks) {
+  long long begun = 0;
+  for (; begun < m->nblocks; begun++) block_begin(m, &m->blocks[begun], begun);
+  for (struct fiber *next; !m->failed && (next = next_fiber(m));) {
+    m->running = true;
+    fiber_switch(&m->main, next, false, &m->asan);
+    m->running = false;
+    struct block *b = m->block;
+    if (m->failed || raced(m) || !block_ended(m, b)) continue;
+    block_check(m, b);
+    if (!m->failed && begun < blocks) block_begin(m, b, begun++);
+  }
+}
+
+static bool all_ended(const struct machine *m) {
+  for (int i = 0; i < m->nblocks; i++)
+    if (!block_ended(m, &m->blocks[i])) return false;
+  return true;
+}
+
+static mkc_status check_launch(const struct tile_kernel *k, const struct launch_options *options,
+                               struct error *err) {
+  if (options->resident < 0 || options->resident > MAX_RESIDENT)
+    return error_set(err, MKC_E_INTERNAL, "%d resident blocks: it must be 1 to %d",
+                     options->resident, MAX_RESIDENT);
   if (k->threads >= WARP && k->threads <= MAX_THREADS && k->threads % WARP == 0) return MKC_OK;
   return error_set(err, MKC_E_INTERNAL, "a block of %d threads: it must be %d to %d, whole warps",
                    k->threads, WARP, MAX_THREADS);
@@ -136,18 +127,20 @@ static mkc_status check_kernel(const struct tile_kernel *k, struct error *err) {
 
 mkc_status launch_run(const struct tile_kernel *kernel, const void *args, long long blocks,
                       size_t smem_bytes, const struct launch_options *options, struct error *err) {
-  mkc_status status = check_kernel(kernel, err);
-  if (status) return status;
-  const size_t guard = (size_t)sysconf(_SC_PAGESIZE);
-  struct machine *m = machine_create(kernel, args, smem_bytes, options, guard);
+  mkc_status status = check_launch(kernel, options, err);
+  if (status || blocks <= 0) return status;
+  const int wanted = options->resident ? options->resident : 1;
+  const int resident = blocks < wanted ? (int)blocks : wanted;
+  struct machine *m = machine_create(kernel, args, resident, smem_bytes, options);
   if (!m) return error_set(err, MKC_E_OUT_OF_MEMORY, "no memory for a block on the CPU device");
   struct machine *const outer = current;
   current = m;
-  for (long long b = 0; b < blocks && !m->failed; b++) run_block(m, b, guard);
+  run_blocks(m, blocks);
   current = outer;
+  if (!m->failed && !all_ended(m)) machine_report_deadlock(m);
   if (m->stopped) watch_report(m, &m->report);
-  if (m->race && m->race->nconflicts) race_report(m, &m->report);
-  if (m->failed) status = error_set(err, MKC_E_CHECK, "%s", buf_text(&m->report));
+  if (raced(m)) race_report(m, &m->report);
+  if (m->failed || raced(m)) status = error_set(err, MKC_E_CHECK, "%s", buf_text(&m->report));
   machine_destroy(m);
   return status;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * machine.h - one running launch on the CPU device: its blocks one after another, each thread of a
- * block a fiber.
+ * machine.h - one running launch on the CPU device: some of its blocks resident at once, each
+ * thread of a block a fiber.
  *
- *   launch.c  the struct's life; a block at a time; the threads' main
+ *   launch.c  the struct's life; blocks come and go
+ *   block.c   a resident block; the threads' main
  *   sched.c   the run queue, the rendezvous of warps and blocks, reports
  *   smem.c    shared memory
  *   sm80.c    shuffles, ldmatrix, mma, asynchronous copies
@@ -11,6 +12,11 @@
  * A machine belongs to the OS thread that launched it and to nothing else, so that launches run
  * concurrently; the functions that a kernel calls find theirs by machine_current. Fibers never
  * move between OS threads.
+ *
+ * There are as many `struct block` as blocks are resident, which the launch's blocks use in turn.
+ * All of their threads share the run queue; what they meet at and what they keep is their block's.
+ * The main fiber runs when a block has ended, and gives its place to another, and when nobody else
+ * can run: the blocks that are left, if any, have deadlocked.
  *
  * A failure writes one report, switches to the main fiber and leaves the other fibers where they
  * are: their stacks go with the machine.
@@ -27,6 +33,9 @@
 #include "launch.h"
 #include "smem.h"
 
+/* Virtual memory; a thread touches a page or two of it (more under AddressSanitizer). */
+enum { STACK_BYTES = 256 * 1024 };
+
 enum { WARP = 32, MAX_THREADS = 1024, MAX_WARPS = MAX_THREADS / WARP, MAX_BARRIERS = 16 };
 
 /* A cp.async in flight. */
@@ -42,6 +51,7 @@ struct copy {
 
 struct thread {
   struct fiber fiber;
+  struct block *block;
   int tid;
   bool done;
   const struct tile_site *site; /* where it waits; NULL: nowhere */
@@ -61,6 +71,17 @@ struct barrier {
   unsigned warps;    /* that have arrived, a bit each */
 };
 
+/* A place for a block, and the block that is there. */
+struct block {
+  long long index;        /* of the block in the launch */
+  struct thread *threads; /* the machine's nthreads of them */
+  int done;               /* of them */
+  struct warp warps[MAX_WARPS];
+  struct barrier barriers[MAX_BARRIERS];
+  struct smem smem;
+  struct race_block *race; /* NULL: the kernel does not report its accesses */
+};
+
 struct machine {
   const struct tile_kernel *kernel;
   const void *args;
@@ -69,18 +90,18 @@ struct machine {
   struct asan asan;
 
   struct fiber main;
-  char *stacks;
+  char *stacks; /* of all threads, as those lie in threads */
   size_t stacks_bytes;
-  struct thread *threads; /* nthreads of them */
-  int nthreads, done;
-  long long block;
+  size_t stack_guard;     /* bytes below each that cannot be touched */
+  struct thread *threads; /* of the first place, of the second, and so on */
+  int nthreads;           /* of a block */
+  struct block *blocks;   /* the places; nblocks of them */
+  int nblocks;
 
-  struct thread *self;               /* who runs */
-  struct thread *queue[MAX_THREADS]; /* a ring of those who could */
-  int queue_first, queued;
-  struct warp warps[MAX_WARPS];
-  struct barrier barriers[MAX_BARRIERS];
-  struct smem smem;
+  struct thread *self;   /* who runs */
+  struct block *block;   /* of self */
+  struct thread **queue; /* a ring of those who could, with room for all: a power of 2 */
+  unsigned queue_mask, queue_first, queued;
   struct race *race; /* NULL: the kernel does not report its accesses */
 
   bool failed;
@@ -97,6 +118,16 @@ struct machine {
 
 struct machine *machine_current(void);
 
+/* ---- block.c ---- */
+
+/* The place's threads and the machine's nthreads are set. False: out of memory. */
+bool block_init(struct machine *m, struct block *b, size_t smem_bytes);
+void block_finish(struct machine *m, struct block *b);
+
+void block_begin(struct machine *m, struct block *b, long long index); /* its threads could run */
+bool block_ended(const struct machine *m, const struct block *b);
+void block_check(struct machine *m, const struct block *b); /* at its end; may fail the machine */
+
 /* ---- sched.c ---- */
 
 void thread_wake(struct machine *m, struct thread *t);
@@ -109,13 +140,11 @@ bool warp_gather(struct machine *m, void *post, const struct tile_site *site);
 void warp_release(struct machine *m);
 struct thread *warp_lane(const struct machine *m, int lane);
 
-void machine_reset_sync(struct machine *m); /* before a block */
-
 /* Report and leave the kernel for good. site may be NULL. */
 _Noreturn void machine_fail(struct machine *m, const struct tile_site *site, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-_Noreturn void machine_fail_deadlock(struct machine *m);
 _Noreturn void machine_leave(struct machine *m); /* without a report */
+void machine_report_deadlock(struct machine *m); /* for the main fiber; it goes on */
 
 unsigned machine_dice(struct machine *m, unsigned sides);
 

@@ -14,30 +14,42 @@ enum { ENDLESS = 100 * 1000 * 1000 };
 struct race *race_create(const struct machine *m) {
   struct race *r = calloc(1, sizeof *r);
   if (!r) return NULL;
-  r->warps = m->nthreads / WARP;
   r->base = (const char *)m->kernel;
-  if (race_shared_create(r, &m->smem)) return r;
-  race_destroy(r);
-  return NULL;
+  return r;
 }
 
 void race_destroy(struct race *r) {
   if (!r) return;
-  race_shared_destroy(r);
   race_global_destroy(r);
   free(r);
 }
 
-void race_begin_block(struct race *r) {
-  r->block++;
-  r->accesses = 0;
+struct race_block *race_block_create(const struct machine *m, const struct smem *s) {
+  struct race_block *r = calloc(1, sizeof *r);
+  if (!r) return NULL;
+  r->warps = m->nthreads / WARP;
+  if (race_shared_create(r, s)) return r;
+  race_block_destroy(r);
+  return NULL;
+}
+
+void race_block_destroy(struct race_block *r) {
+  if (!r) return;
+  race_shared_destroy(r);
+  free(r);
+}
+
+void race_block_begin(struct machine *m, const struct block *b) {
+  struct race_block *r = b->race;
+  m->race->accesses = 0;
+  r->number = (unsigned)b->index + 1;
   memset(r->known, 0, sizeof r->known);
   for (int w = 0; w < r->warps; w++) r->clock[w] = 1;
 }
 
 /* ---- order ---- */
 
-void race_sync(struct race *r, unsigned warps) {
+void race_sync(struct race_block *r, unsigned warps) {
   unsigned joined[MAX_WARPS] = {0};
   for (int w = 0; w < r->warps; w++) {
     if (!(warps >> w & 1)) continue;
@@ -52,7 +64,7 @@ void race_sync(struct race *r, unsigned warps) {
   }
 }
 
-bool race_ordered(const struct race *r, const struct access *before, int thread) {
+bool race_ordered(const struct race_block *r, const struct access *before, int thread) {
   if (before->clock <= r->known[thread / WARP][before->thread / WARP]) return true;
   return before->thread == thread && before->other == thread;
 }
@@ -71,7 +83,7 @@ struct conflict *race_found(struct machine *m, enum conflict_kind kind, const vo
   if (r->nconflicts == MAX_CONFLICTS) return NULL;
   struct conflict *c = &r->conflicts[r->nconflicts++];
   *c = (struct conflict){
-      .kind = kind, .write = write, .now = *now, .address = address, .block = m->block};
+      .kind = kind, .write = write, .now = *now, .address = address, .block = m->block->index};
   if (before) c->before = *before;
   return c;
 }
@@ -83,9 +95,8 @@ _Noreturn void race_fail(struct machine *m, enum conflict_kind kind, const void 
 }
 
 static struct access access_now(const struct machine *m, const void *pc) {
-  const struct race *r = m->race;
   const int tid = m->self->tid;
-  return (struct access){r->clock[tid / WARP], (int)((const char *)pc - r->base),
+  return (struct access){m->block->race->clock[tid / WARP], (int)((const char *)pc - m->race->base),
                          (unsigned short)tid, (unsigned short)tid};
 }
 
@@ -98,7 +109,8 @@ void host_access(const void *p, unsigned long long bytes, int write, const void 
   struct race *r = m->race;
   const struct access now = access_now(m, pc);
   if (++r->accesses > ENDLESS) race_fail(m, CONFLICT_ENDLESS, p, &now, write);
-  if (inside(p, m->smem.pool, m->smem.pool_bytes))
+  const struct smem *smem = &m->block->smem;
+  if (inside(p, smem->pool, smem->pool_bytes))
     race_shared_access(m, p, (size_t)bytes, write, &now);
   else if (!inside(p, m->stacks, m->stacks_bytes))
     race_global_access(m, p, (size_t)bytes, write, &now);

@@ -15,11 +15,12 @@
  *
  * Global memory (race_global.c): per 2 bytes that the launch has written the last write. Caught:
  * two blocks of which one writes what the other writes or has written to and now reads, and the
- * same for two threads of a block without order. Not caught: a write after another thread's read.
+ * same for two threads of a block without order. Not caught: a write after another thread's read;
+ * which of two resident blocks comes first is up to the schedule.
  * Where the launch has a guard, a write outside of its arrays is caught, and a read of its poison.
  *
- * The first block with a conflict is the last of the launch. It goes on to its end, where it may
- * well deadlock, which then says more; a stray access ends it. Accesses are told apart by the
+ * After the first conflict no block begins. Those that are resident go on to their ends, where they
+ * may well deadlock, which then says more; a stray access ends them. Accesses are told apart by the
  * return address of the hook that reported them, which becomes a line of the source only for the
  * report.
  */
@@ -57,21 +58,26 @@ struct race_page;
 
 enum { MAX_CONFLICTS = 8 }; /* that differ in their places */
 
-struct race {
+/* What a place for a block knows of the block that is there. */
+struct race_block {
+  unsigned number; /* the block's index and 1 */
   int warps;
-  const char *base;                     /* in the kernel's object */
   unsigned clock[MAX_WARPS];            /* of what warps do now */
   unsigned known[MAX_WARPS][MAX_WARPS]; /* [w][x]: the clock of x up to which w knows it */
-  unsigned long long accesses;          /* since a thread last waited */
-  struct conflict conflicts[MAX_CONFLICTS];
-  int nconflicts;
 
   /* shared memory */
   const char *pool;
-  unsigned block;          /* counts blocks, from 1: lines of an older one are empty */
   struct race_line *lines; /* one for 16 bytes */
   char *cells;             /* eight for a line */
   size_t cell_bytes;
+};
+
+/* What a launch's blocks share. */
+struct race {
+  const char *base;            /* in the kernel's object */
+  unsigned long long accesses; /* since a thread last waited */
+  struct conflict conflicts[MAX_CONFLICTS];
+  int nconflicts;
 
   /* global memory */
   struct race_page **pages; /* a hash table */
@@ -81,17 +87,21 @@ struct race {
 /* NULL: out of memory. */
 struct race *race_create(const struct machine *m);
 void race_destroy(struct race *r);
-void race_begin_block(struct race *r);
+
+struct race_block *race_block_create(const struct machine *m, const struct smem *s);
+void race_block_destroy(struct race_block *r);
+void race_block_begin(struct machine *m, const struct block *b);
 
 /* A copy of the thread that runs begins; it has waited for it. */
 void race_copy_begin(struct machine *m, const struct copy *c);
 void race_copy_end(struct machine *m, const struct copy *c);
 
-/* These warps, a bit each, have met: what each did comes before what each does from now on. */
-void race_sync(struct race *r, unsigned warps);
+/* These warps of the block, a bit each, have met: what each did comes before what each does from
+ * now on. */
+void race_sync(struct race_block *r, unsigned warps);
 
 /* True: `before` is ordered before what `thread` does now, or is none. */
-bool race_ordered(const struct race *r, const struct access *before, int thread);
+bool race_ordered(const struct race_block *r, const struct access *before, int thread);
 
 /* Remembers a conflict; before may be NULL. NULL: there is one of its places already, or no room.
  */
@@ -106,8 +116,8 @@ void race_report(const struct machine *m, struct buf *out);
 
 /* ---- race_shared.c ---- */
 
-bool race_shared_create(struct race *r, const struct smem *s);
-void race_shared_destroy(struct race *r);
+bool race_shared_create(struct race_block *r, const struct smem *s);
+void race_shared_destroy(struct race_block *r);
 void race_shared_access(struct machine *m, const char *p, size_t bytes, bool write,
                         const struct access *now);
 void race_shared_begin_copy(struct machine *m, const char *p, size_t bytes,

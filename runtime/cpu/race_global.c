@@ -14,7 +14,7 @@ enum { PAGE_BYTES = 4096, WORD_BYTES = 2, PAGE_WORDS = PAGE_BYTES / WORD_BYTES, 
 
 struct word {
   struct access write;
-  unsigned block; /* that wrote, from 1 */
+  unsigned block; /* that wrote, its number */
 };
 
 struct race_page {
@@ -71,11 +71,12 @@ static struct race_page *make_page(struct race *r, uintptr_t number) {
 
 static void check(struct machine *m, const struct word *w, const void *address, bool write,
                   const struct access *now) {
+  const struct race_block *block = m->block->race;
   if (!w->block) return;
-  if (w->block != m->race->block) {
+  if (w->block != block->number) {
     struct conflict *c = race_found(m, CONFLICT_BLOCK, address, now, write, &w->write);
     if (c) c->block_before = w->block - 1;
-  } else if (!race_ordered(m->race, &w->write, now->thread)) {
+  } else if (!race_ordered(block, &w->write, now->thread)) {
     race_found(m, CONFLICT_WRITE, address, now, write, &w->write);
   }
 }
@@ -97,6 +98,6 @@ void race_global_access(struct machine *m, const char *p, size_t bytes, bool wri
     if (!page) continue;
     struct word *w = &page->words[at % PAGE_BYTES / WORD_BYTES];
     check(m, w, (const void *)at, write, now);
-    if (write) *w = (struct word){*now, m->race->block};
+    if (write) *w = (struct word){*now, m->block->race->number};
   }
 }

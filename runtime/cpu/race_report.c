@@ -4,6 +4,7 @@
  *   scan.k.c:9: race: thread 35 writes sP[1032], which thread 3 reads at scan.k.c:8, and nothing
  * ...
  */
+#include <stdint.h>
 #include <string.h>
 
 #include "guard.h"
@@ -19,11 +20,21 @@ static int other_thread(const struct conflict *c) {
   return c->before.thread == c->now.thread ? c->before.other : c->before.thread;
 }
 
+/* The shared memory that p is in, whichever block's; NULL: it is elsewhere. */
+static const struct smem *smem_of(const struct machine *m, const char *p) {
+  for (int i = 0; i < m->nblocks; i++) {
+    const struct smem *s = &m->blocks[i].smem;
+    if ((uintptr_t)p - (uintptr_t)s->pool < s->pool_bytes) return s;
+  }
+  return NULL;
+}
+
 static void print_target(const struct machine *m, const void *p, struct buf *out) {
-  const struct smem_array *a = smem_holding(&m->smem, p, 1);
+  const struct smem *smem = smem_of(m, p);
+  const struct smem_array *a = smem ? smem_holding(smem, p, 1) : NULL;
   if (a)
     buf_printf(out, "%s[%zu]", a->name, (size_t)((const char *)p - a->data) / a->element_bytes);
-  else if (p >= (const void *)m->smem.pool && p < (const void *)(m->smem.pool + m->smem.pool_bytes))
+  else if (smem)
     buf_puts(out, "shared memory outside of every array");
   else if (!m->options.guard || !guard_print(m->options.guard, p, out))
     buf_printf(out, "global memory at %p", p);

@@ -13,7 +13,7 @@
 enum { CELL_BYTES = 2, LINE_CELLS = 8, LINE_BYTES = LINE_CELLS * CELL_BYTES };
 
 struct race_line {
-  unsigned block; /* race.block of the cells; an older one: nothing has happened here */
+  unsigned block; /* the number of the cells' block; an older one: nothing has happened here */
   bool split;     /* the cells differ */
 };
 
@@ -24,7 +24,7 @@ struct cell {
   struct access read[]; /* the last of each warp */
 };
 
-bool race_shared_create(struct race *r, const struct smem *s) {
+bool race_shared_create(struct race_block *r, const struct smem *s) {
   const size_t lines = (s->pool_bytes + LINE_BYTES - 1) / LINE_BYTES;
   r->pool = s->pool;
   r->cell_bytes = sizeof(struct cell) + (size_t)r->warps * sizeof(struct access);
@@ -33,18 +33,18 @@ bool race_shared_create(struct race *r, const struct smem *s) {
   return r->lines && r->cells;
 }
 
-void race_shared_destroy(struct race *r) {
+void race_shared_destroy(struct race_block *r) {
   free(r->lines);
   free(r->cells);
 }
 
 /* ---- cells and lines ---- */
 
-static struct cell *cell_at(const struct race *r, size_t index) {
+static struct cell *cell_at(const struct race_block *r, size_t index) {
   return (struct cell *)(r->cells + index * r->cell_bytes);
 }
 
-static void split(const struct race *r, struct race_line *line, size_t index) {
+static void split(const struct race_block *r, struct race_line *line, size_t index) {
   if (line->split) return;
   line->split = true;
   struct cell *first = cell_at(r, index * LINE_CELLS);
@@ -54,15 +54,15 @@ static void split(const struct race *r, struct race_line *line, size_t index) {
 
 /* Before the first access of a block. Arrays are declared by then, or the access is stray. */
 static void reset_line(struct machine *m, struct race_line *line, size_t index) {
-  struct race *r = m->race;
+  struct race_block *r = m->block->race;
   const char *p = r->pool + index * LINE_BYTES;
-  *line = (struct race_line){r->block, false};
+  *line = (struct race_line){r->number, false};
   memset(cell_at(r, index * LINE_CELLS), 0, r->cell_bytes);
-  if (smem_holding(&m->smem, p, LINE_BYTES)) return;
+  if (smem_holding(&m->block->smem, p, LINE_BYTES)) return;
   split(r, line, index);
   for (size_t i = 0; i < LINE_CELLS; i++)
     cell_at(r, index * LINE_CELLS + i)->outside =
-        !smem_holding(&m->smem, p + i * CELL_BYTES, CELL_BYTES);
+        !smem_holding(&m->block->smem, p + i * CELL_BYTES, CELL_BYTES);
 }
 
 /* Calls visit for the cells of some bytes: once for a line that is touched as a whole. What writes
@@ -74,12 +74,12 @@ static inline __attribute__((always_inline)) void visit_cells(struct machine *m,
                                                               size_t bytes, bool whole_alike,
                                                               visit_fn *visit,
                                                               const struct access *now) {
-  struct race *r = m->race;
+  struct race_block *r = m->block->race;
   size_t i = (size_t)(p - r->pool) / CELL_BYTES;
   const size_t end = ((size_t)(p - r->pool) + bytes + CELL_BYTES - 1) / CELL_BYTES;
   while (i < end) {
     struct race_line *line = &r->lines[i / LINE_CELLS];
-    if (line->block != r->block) reset_line(m, line, i / LINE_CELLS);
+    if (line->block != r->number) reset_line(m, line, i / LINE_CELLS);
     const size_t next = (i / LINE_CELLS + 1) * LINE_CELLS, stop = next < end ? next : end;
     const bool whole = i % LINE_CELLS == 0 && stop == next;
     if (!whole) split(r, line, i / LINE_CELLS);
@@ -107,14 +107,14 @@ static void check_read(struct machine *m, struct cell *c, const void *address,
     race_found(m, CONFLICT_IN_FLIGHT, address, now, false, &c->write);
   else if (!c->write.clock)
     race_found(m, CONFLICT_UNWRITTEN, address, now, false, NULL);
-  else if (!race_ordered(m->race, &c->write, now->thread))
+  else if (!race_ordered(m->block->race, &c->write, now->thread))
     race_found(m, CONFLICT_WRITE, address, now, false, &c->write);
   note_read(&c->read[now->thread / WARP], now);
 }
 
 static void check_write(struct machine *m, struct cell *c, const void *address,
                         const struct access *now) {
-  const struct race *r = m->race;
+  const struct race_block *r = m->block->race;
   if (c->outside) race_fail(m, CONFLICT_STRAY, address, now, true);
   if (c->in_flight)
     race_found(m, CONFLICT_IN_FLIGHT, address, now, true, &c->write);

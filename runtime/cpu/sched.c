@@ -3,7 +3,7 @@
  *
  * Threads are cooperative: one runs until it waits. Warps meet first, at one place in the source
  * (another place is divergence); barriers count whole warps, as the hardware does. When the run
- * queue is empty and threads are left, they have deadlocked.
+ * queue is empty the main fiber runs, and knows whether the threads that are left have deadlocked.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,8 +22,8 @@ unsigned machine_dice(struct machine *m, unsigned sides) {
   return (unsigned)((m->random * 0x2545F4914F6CDD1DULL) >> 33) % sides;
 }
 
-static struct thread **queue_at(struct machine *m, int i) {
-  return &m->queue[(m->queue_first + i) % MAX_THREADS];
+static struct thread **queue_at(struct machine *m, unsigned i) {
+  return &m->queue[(m->queue_first + i) & m->queue_mask];
 }
 
 void thread_wake(struct machine *m, struct thread *t) {
@@ -35,13 +35,14 @@ struct fiber *next_fiber(struct machine *m) {
   if (!m->queued) return NULL;
   if (m->options.seed) {
     struct thread **first = queue_at(m, 0);
-    struct thread **pick = queue_at(m, (int)machine_dice(m, (unsigned)m->queued));
+    struct thread **pick = queue_at(m, machine_dice(m, m->queued));
     struct thread *t = *pick;
     *pick = *first;
     *first = t;
   }
   m->self = *queue_at(m, 0);
-  m->queue_first = (m->queue_first + 1) % MAX_THREADS;
+  m->block = m->self->block;
+  m->queue_first = (m->queue_first + 1) & m->queue_mask;
   m->queued--;
   return &m->self->fiber;
 }
@@ -52,14 +53,13 @@ void thread_wait(struct machine *m, const struct tile_site *site) {
   m->waits++;
   if (m->race) m->race->accesses = 0;
   struct fiber *next = next_fiber(m);
-  if (!next) machine_fail_deadlock(m);
-  fiber_switch(&t->fiber, next, false, &m->asan);
+  fiber_switch(&t->fiber, next ? next : &m->main, false, &m->asan);
 }
 
 /* ---- warps ---- */
 
 struct thread *warp_lane(const struct machine *m, int lane) {
-  return &m->threads[m->self->tid / WARP * WARP + lane];
+  return m->self - m->self->tid % WARP + lane;
 }
 
 /* Names one of the lanes that wait elsewhere; all of them wait at the same place. */
@@ -74,7 +74,7 @@ static _Noreturn void fail_divergence(struct machine *m, const struct warp *w,
 
 bool warp_gather(struct machine *m, void *post, const struct tile_site *site) {
   struct thread *t = m->self;
-  struct warp *w = &m->warps[t->tid / WARP];
+  struct warp *w = &t->block->warps[t->tid / WARP];
   if (w->arrived && w->site->id != site->id) fail_divergence(m, w, site);
   t->post = post;
   w->site = site;
@@ -94,11 +94,12 @@ void warp_release(struct machine *m) {
 /* ---- barriers ---- */
 
 static void barrier_release(struct machine *m, struct barrier *b) {
-  if (m->race) race_sync(m->race, b->warps);
+  const struct block *block = m->block;
+  if (block->race) race_sync(block->race, b->warps);
   for (int w = 0; w < m->nthreads / WARP; w++) {
     if (!(b->warps >> w & 1)) continue;
     for (int i = w * WARP; i < (w + 1) * WARP; i++)
-      if (&m->threads[i] != m->self) thread_wake(m, &m->threads[i]);
+      if (&block->threads[i] != m->self) thread_wake(m, &block->threads[i]);
   }
   memset(b, 0, sizeof *b);
 }
@@ -127,7 +128,7 @@ void host_barrier(int id, int threads, const struct tile_site *at) {
   struct barrier_post post = {id, threads ? threads : m->nthreads};
   if (!warp_gather(m, &post, at)) return;
   check_barrier(m, &post, at);
-  struct barrier *b = &m->barriers[id];
+  struct barrier *b = &m->block->barriers[id];
   if (b->arrived && b->need != post.threads)
     machine_fail(m, at, "barrier %d for %d threads, while others wait at it for %d", id,
                  post.threads, b->need);
@@ -143,14 +144,9 @@ void host_barrier(int id, int threads, const struct tile_site *at) {
 void host_warp_sync(const struct tile_site *at) {
   struct machine *m = machine_current();
   if (!warp_gather(m, NULL, at)) return;
-  if (m->race) race_sync(m->race, 1u << (m->self->tid / WARP));
+  struct race_block *race = m->block->race;
+  if (race) race_sync(race, 1u << (m->self->tid / WARP));
   warp_release(m);
-}
-
-void machine_reset_sync(struct machine *m) {
-  memset(m->warps, 0, sizeof m->warps);
-  memset(m->barriers, 0, sizeof m->barriers);
-  m->queue_first = m->queued = m->done = 0;
 }
 
 /* ---- failures ---- */
@@ -167,12 +163,12 @@ void machine_fail(struct machine *m, const struct tile_site *site, const char *f
   vsnprintf(text, sizeof text, fmt, ap);
   va_end(ap);
   if (site) buf_printf(&m->report, "%s:%d: %s: ", site->file, site->line, site->op);
-  buf_printf(&m->report, "%s (block %lld, thread %d)", text, m->block, m->self->tid);
+  buf_printf(&m->report, "%s (block %lld, thread %d)", text, m->block->index, m->self->tid);
   machine_leave(m);
 }
 
-static void report_group(struct machine *m, int first, int last) {
-  const struct thread *t = &m->threads[first];
+static void report_group(struct machine *m, const struct block *b, int first, int last) {
+  const struct thread *t = &b->threads[first];
   if (first == last)
     buf_printf(&m->report, "\n  thread %d ", first);
   else
@@ -184,14 +180,20 @@ static void report_group(struct machine *m, int first, int last) {
                t->site->file, t->site->line);
 }
 
-void machine_fail_deadlock(struct machine *m) {
-  buf_printf(&m->report, "deadlock: no thread of block %lld can go on", m->block);
+static void report_block(struct machine *m, const struct block *b) {
+  if (m->report.len) buf_puts(&m->report, "\n");
+  buf_printf(&m->report, "deadlock: no thread of block %lld can go on", b->index);
   for (int first = 0, i = 1; i <= m->nthreads; i++) {
-    if (i < m->nthreads && m->threads[i].site == m->threads[first].site) continue;
-    report_group(m, first, i - 1);
+    if (i < m->nthreads && b->threads[i].site == b->threads[first].site) continue;
+    report_group(m, b, first, i - 1);
     first = i;
   }
-  machine_leave(m);
+}
+
+void machine_report_deadlock(struct machine *m) {
+  m->failed = true;
+  for (int i = 0; i < m->nblocks; i++)
+    if (!block_ended(m, &m->blocks[i])) report_block(m, &m->blocks[i]);
 }
 
 /* ---- small things of the vocabulary ---- */
@@ -200,7 +202,7 @@ int host_tid(void) {
   return machine_current()->self->tid;
 }
 long long host_block(void) {
-  return machine_current()->block;
+  return machine_current()->block->index;
 }
 
 void host_misaligned(const void *p, int align, const struct tile_site *at) {

@@ -53,7 +53,7 @@ static void load_row(struct machine *m, int lane, unsigned short ret[8],
   const struct ldmatrix_post *p = warp_lane(m, lane)->post;
   if ((uintptr_t)p->row % 16)
     machine_fail(m, at, "lane %d's row is not 16-byte aligned (%p)", lane, p->row);
-  if (!smem_holding(&m->smem, p->row, 16))
+  if (!smem_holding(&m->block->smem, p->row, 16))
     machine_fail(m, at, "lane %d's row lies in no shared array", lane);
   memcpy(ret, p->row, 16);
 }
@@ -212,9 +212,10 @@ static void check_copy(struct machine *m, const struct copy *c) {
     machine_fail(m, c->site, "%d source bytes of a copy of %d", c->src_bytes, c->bytes);
   if ((uintptr_t)c->dst % (unsigned)c->bytes || (uintptr_t)c->src % (unsigned)c->bytes)
     machine_fail(m, c->site, "misaligned: from %p to %p, %d bytes", c->src, c->dst, c->bytes);
-  if (!smem_holding(&m->smem, c->dst, (size_t)c->bytes))
+  const struct smem *smem = &m->block->smem;
+  if (!smem_holding(smem, c->dst, (size_t)c->bytes))
     machine_fail(m, c->site, "the destination lies in no shared array");
-  if (smem_holding(&m->smem, c->src, 1))
+  if (smem_holding(smem, c->src, 1))
     machine_fail(m, c->site, "the source is shared memory; it must be global");
 }
 

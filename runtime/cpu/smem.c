@@ -38,7 +38,7 @@ static size_t align_up(size_t x, size_t align) {
 /* Room in the pool, with the red zone before it filled. */
 static struct smem_array *place(struct machine *m, const char *name, size_t offset, size_t bytes,
                                 size_t element_bytes) {
-  struct smem *s = &m->smem;
+  struct smem *s = &m->block->smem;
   struct smem_array *a = &s->arrays[s->narrays++];
   const size_t at = align_up(s->used + RED_ZONE, PHASE) + offset % PHASE, end = at + bytes;
   *a = (struct smem_array){name, offset, bytes, element_bytes, s->pool + at};
@@ -83,9 +83,10 @@ const struct smem_array *smem_holding(const struct smem *s, const void *p, size_
 
 void host_smem_begin(unsigned long long bytes, const struct tile_site *at) {
   struct machine *m = machine_current();
-  if (bytes > m->smem.limit)
+  const size_t limit = m->block->smem.limit;
+  if (bytes > limit)
     machine_fail(m, at, "the kernel wants %llu bytes of shared memory, the launch gives %zu", bytes,
-                 m->smem.limit);
+                 limit);
 }
 
 void *host_smem_array(unsigned long long offset, unsigned long long count,
@@ -93,7 +94,7 @@ void *host_smem_array(unsigned long long offset, unsigned long long count,
                       const struct tile_site *at) {
   const unsigned long long bytes = count * element_bytes;
   struct machine *m = machine_current();
-  struct smem *s = &m->smem;
+  struct smem *s = &m->block->smem;
   for (int i = 0; i < s->narrays; i++) { /* another thread has declared it */
     const struct smem_array *a = &s->arrays[i];
     if (a->offset == offset && a->bytes == bytes && !strcmp(a->name, name)) return a->data;

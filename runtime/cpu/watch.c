@@ -65,5 +65,5 @@ void watch_stop(void) {
 void watch_report(const struct machine *m, struct buf *out) {
   symbol_print((const char *)m->stopped_at + 1, out); /* the instruction's own line */
   buf_printf(out, ": endless loop: thread %d computes and does not wait (block %lld)", m->self->tid,
-             m->block);
+             m->block->index);
 }
