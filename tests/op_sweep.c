@@ -69,6 +69,7 @@ static void sweep(const struct op_device *device, bool full) {
   static const int chunks[] = {0, 16, 0, 32, 64, 0, 128}, aligns[] = {0, 0, 4, 0, 2};
   static const int64_t lengths[] = {1, 63, 64, 65, 127, 128, 200, 257, 1024, 4099};
   static const char *const landings[] = {"late", "early", "random:1", "random:2"};
+  static const char *const residents[] = {"1", "2", "3"};
   const int nlengths = full ? 10 : 7;
   int k = 0;
   for (int s = 0; s < (int)(sizeof specs / sizeof *specs); s++)
@@ -90,6 +91,7 @@ static void sweep(const struct op_device *device, bool full) {
         c.align = aligns[k % 5];
         if (k % 5 == 4) c.dtype = MKC_F16;
         if (race) setenv("MASKC_CPU_ASYNC", landings[k / 16 % 4], 1);
+        setenv("MASKC_CPU_BLOCKS", residents[k % 3], 1);
         try_case(device, specs[s], &c);
       }
 }
