@@ -59,10 +59,11 @@ struct schedule {
   void (*slots)(struct emission *e);
 };
 
-extern const struct schedule schedule_scan;    /* schedule_scan.c */
-extern const struct schedule schedule_channel; /* schedule_channel.c */
-extern const struct schedule schedule_delta;   /* schedule_delta.c */
-extern const struct schedule schedule_step;    /* schedule_step.c */
+extern const struct schedule schedule_scan;          /* schedule_scan.c */
+extern const struct schedule schedule_channel;       /* schedule_channel.c */
+extern const struct schedule schedule_channel_delta; /* schedule_channel_delta.c */
+extern const struct schedule schedule_delta;         /* schedule_delta.c */
+extern const struct schedule schedule_step;          /* schedule_step.c */
 
 /* Every schedule, NULL at the end. */
 extern const struct schedule *const schedules[];

@@ -6,7 +6,7 @@
  * channels), mma.sync, cp.async, the state in registers. It serves the plain family with a decay
  * over dk, alone or beside decays that are scalars.
  */
-#include "schedule_scan.h"
+#include "schedule_channel.h"
 
 #include <stdio.h>
 
@@ -37,18 +37,25 @@ static int table_floats(const struct scan_roles *r, int chunk) {
   return (r->k.nterms + r->v.nterms > 0 ? row : 0) + (r->q.nterms > 0 ? row : 0);
 }
 
+int channel_factor_bytes(const struct plan *p, const struct branch *b) {
+  enum { BLOCK = 16 }; /* tokens */
+  struct leaf_list inputs;
+  scan_decay_inputs(b, &inputs);
+  const int chunk = p->config.chunk, decay_tiles = inputs.n ? inputs.n * p->stages : 1;
+  return 4 * (decay_tiles * chunk + chunk / BLOCK) * scan_round_up(p->config.dk, 16);
+}
+
 /* Mirrors SMEM_BYTES of the template; the CPU device refuses a launch with less. */
-static int smem_bytes(const struct plan *p, const struct variant *v, const struct scan_roles *roles,
-                      int decay_inputs) {
+static int smem_bytes(const struct plan *p, const struct variant *v,
+                      const struct scan_roles *roles) {
   enum { PAD = 8, BLOCK = 16 }; /* elements a row; tokens of a block */
   const int chunk = p->config.chunk, dk = scan_round_up(p->config.dk, 16);
   struct leaf_list tiles;
   scan_tiles(v, roles, &tiles);
   const int v_tile = chunk * (p->dv_tile + PAD);
   const int stage = 2 * chunk * (dk + PAD) + (1 + tiles.n) * v_tile;
-  const int decay_tiles = decay_inputs ? decay_inputs * p->stages : 1;
-  const int floats = (decay_tiles * chunk + chunk / BLOCK) * dk + 2 * table_floats(roles, chunk);
-  return 2 * (p->stages * stage + chunk * (BLOCK + PAD) + v_tile) + 4 * floats;
+  return 2 * (p->stages * stage + chunk * (BLOCK + PAD) + v_tile) +
+         2 * 4 * table_floats(roles, chunk) + channel_factor_bytes(p, &v->branches[0]);
 }
 
 /* Registers a thread wants: the accumulators of the state and of a chunk's output, fragments,
@@ -88,20 +95,19 @@ static void predict_rates(struct plan *p, double other_bytes) {
   p->rate_ns = larger(memory + l2, tensor);
 }
 
-/* What is read beside q, k and v for a token of one head. */
-static double other_bytes(const struct variant *v, const struct scan_roles *roles,
-                          const struct gen_config *c, int decay_inputs) {
+double channel_other_bytes(const struct variant *v, const struct scan_roles *roles,
+                           const struct gen_config *c) {
   const int absent = roles->q.leaf->fp32 + roles->k.leaf->fp32; /* made of the decays' input */
-  return scan_other_bytes(v, roles, c->dv) + 4.0 * c->dk * decay_inputs - 2.0 * c->dk * absent;
+  struct leaf_list inputs;
+  scan_decay_inputs(&v->branches[0], &inputs);
+  return scan_other_bytes(v, roles, c->dv) + 4.0 * c->dk * inputs.n - 2.0 * c->dk * absent;
 }
 
 static int candidates(const struct variant *v, const struct gen_config *config,
                       const struct target *target, struct plan *ret, struct arena *a) {
   struct scan_roles roles;
-  struct leaf_list inputs;
   int tiles[5], n = 0;
   scan_roles_split(&v->branches[0], a, &roles);
-  scan_decay_inputs(&v->branches[0], &inputs);
   const int ntiles = scan_dv_tiles(config->dv, tiles);
   for (int c = 0; c < NCHUNKS; c++) {
     if (config->chunk && config->chunk != all_chunks[c]) continue;
@@ -111,10 +117,10 @@ static int candidates(const struct variant *v, const struct gen_config *config,
       p->config.chunk = all_chunks[c];
       p->dv_tile = tiles[t];
       p->stages = STAGES;
-      p->smem_bytes = smem_bytes(p, v, &roles, inputs.n);
+      p->smem_bytes = smem_bytes(p, v, &roles);
       scan_fit(p, v, &roles, registers_wanted(&p->config), a);
       predict_steps(p);
-      predict_rates(p, other_bytes(v, &roles, config, inputs.n));
+      predict_rates(p, channel_other_bytes(v, &roles, config));
     }
   }
   return n;
@@ -129,7 +135,7 @@ static int float_piece(const struct gen_config *c) {
 
 /* decay_inputs = { { field = "in_g", tile = "sF" }, ... }: the factors take the place of the first;
  * none: the decays read params and scalars of a token only. */
-static void emit_decay_inputs(struct emission *e, const struct branch *b) {
+void channel_emit_decay_inputs(struct emission *e, const struct branch *b) {
   const int piece = float_piece(&e->plan->config);
   struct leaf_list inputs;
   char field[64];
@@ -152,7 +158,7 @@ static void slots(struct emission *e) {
   scan_roles_split(b, e->arena, &roles);
   scan_emit_code(e, &roles, &reads);
   scan_emit_roles(e, &roles);
-  emit_decay_inputs(e, b);
+  channel_emit_decay_inputs(e, b);
   scan_emit_arrays(e, &roles, &reads);
 }
 

@@ -13,7 +13,9 @@
 static const int all_chunks[] = {64, 32, 16};
 enum { NCHUNKS = sizeof all_chunks / sizeof *all_chunks, STAGES = 2 };
 
-static const char *lacks_in_erase(const struct delta_form *f, struct arena *a) {
+const char *delta_lacks_in_form(const struct branch *b, struct arena *a, struct delta_form *f) {
+  const char *what = delta_form_of(b, a, f);
+  if (what) return what;
   for (int i = 0; i < f->nterms; i++) {
     const char *bad = expr_not_emitted(f->terms[i].e, AXIS_NONE);
     if (bad) return arena_printf(a, "slot transition: %s", bad);
@@ -25,8 +27,7 @@ static const char *lacks_in_transition(const struct branch *b, struct arena *a) 
   struct delta_form form;
   if (b->delta == DELTA_LOWRANK) return "slot transition: outer(b, a) with b not along k";
   if (b->decay == DECAY_CHANNEL) return "slot transition: a decay over dk";
-  const char *what = delta_form_of(b, a, &form);
-  return what ? what : lacks_in_erase(&form, a);
+  return delta_lacks_in_form(b, a, &form);
 }
 
 static const char *lacks(const struct variant *v, const struct gen_config *config,

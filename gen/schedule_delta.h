@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * schedule_delta.h - the files of the delta schedule to each other.
+ * schedule_delta.h - the files of the delta schedules to each other.
  */
 #ifndef MKC_SCHEDULE_DELTA_H
 #define MKC_SCHEDULE_DELTA_H
@@ -24,9 +24,13 @@ struct delta_form {
 /* NULL, or what the kernel lacks for the roles and the transition, in words. */
 const char *delta_form_of(const struct branch *b, struct arena *a, struct delta_form *ret);
 
+/* The same, the expressions of erase included. */
+const char *delta_lacks_in_form(const struct branch *b, struct arena *a, struct delta_form *ret);
+
 /* The tile that holds E: "k", "q" or one of its own, "e". */
 const char *delta_vector_tile(const struct delta_form *f);
 
-void schedule_delta_slots(struct emission *e); /* schedule_delta_slots.c */
+/* schedule_delta_slots.c: of the kernels with and without decays over dk. */
+void schedule_delta_slots(struct emission *e);
 
 #endif

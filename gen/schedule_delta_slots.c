@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * schedule_delta_slots.c - what templates/delta.k.c is rendered with: the slots and arrays of the
- * scan (schedule_scan_slots.c), and what the erasure adds.
+ * schedule_delta_slots.c - what templates/delta.k.c and channel_delta.k.c are rendered with: the
+ * slots and arrays of the scan (schedule_scan_slots.c), and what the erasure adds.
  */
+#include "schedule_channel.h"
 #include "schedule_delta.h"
 
 /* The tile of the erase vector, and its array where it has one that neither q nor k comes from. */
@@ -29,9 +30,10 @@ static void emit_before(struct emission *e, const struct delta_form *f, struct s
 }
 
 void schedule_delta_slots(struct emission *e) {
+  const struct branch *b = &e->v->branches[0];
   struct delta_form form;
   struct scan_reads reads = {.head = false};
-  delta_form_of(&e->v->branches[0], e->arena, &form);
+  delta_form_of(b, e->arena, &form);
   const bool own = *delta_vector_tile(&form) == 'e';
   scan_emit_code(e, &form.roles, &reads);
   scan_emit_terms(e, "erase", form.terms, form.nterms, JOIN_PRODUCT, &reads);
@@ -39,5 +41,6 @@ void schedule_delta_slots(struct emission *e) {
   emit_before(e, &form, &reads);
   scan_emit_roles(e, &form.roles);
   emit_vector(e, &form);
+  if (b->decay == DECAY_CHANNEL) channel_emit_decay_inputs(e, b);
   scan_emit_arrays(e, &form.roles, &reads);
 }

@@ -83,6 +83,7 @@ static void test_all_architectures(void **state) {
     compile_shipped("comba", archs[a], 64, 128);
     compile_shipped("gla", archs[a], 128, 128);
     compile_shipped("gated_rfa", archs[a], 128, 128);
+    compile_shipped("kda", archs[a], 128, 128);
   }
   print_message("slowest: %.0f ms from spec to cubin\n", slowest_ms);
 }
@@ -91,13 +92,11 @@ static void test_all_architectures(void **state) {
 static void test_step(void **state) {
   (void)state;
   if (!nvrtc) skip();
-  char *path = source_path("tests/specs/kda.lua"), *text = read_file(path, NULL);
+  const char *path = "specs/kda.lua", *text = embedded_find(path)->data;
   for (size_t a = 0; a < sizeof archs / sizeof *archs; a++)
     compile_pass(path, text, MKC_STEP, archs[a], 128, 128);
   compile_pass(path, text, MKC_STEP, "sm_90a", 60, 100);
   compile_pass(path, text, MKC_STEP, "sm_90a", 256, 256);
-  free(text);
-  free(path);
 }
 
 /* Long expressions in the kernel: every function that a spec may use there. */
@@ -130,11 +129,12 @@ static void test_row_programs(void **state) {
 static void test_channel_decays(void **state) {
   (void)state;
   if (!nvrtc) skip();
-  static const char *const names[] = {"channel_decays", "channel_params", "rodimus"};
-  static const char *const on[] = {"sm_90a", "sm_80", "sm_120"};
+  static const char *const names[] = {"channel_decays", "channel_params", "rodimus", "gdn2"};
+  static const char *const on[] = {"sm_90a", "sm_80", "sm_120", "sm_86"};
   compile_shipped("gla", "sm_86", 256, 192);
   compile_shipped("hgrn2", "sm_80", 64, 100);
-  for (int i = 0; i < 3; i++) {
+  compile_shipped("kda", "sm_80", 256, 256);
+  for (int i = 0; i < 4; i++) {
     char file[80];
     snprintf(file, sizeof file, "tests/specs/%s.lua", names[i]);
     char *path = source_path(file), *text = read_file(path, NULL);

@@ -57,6 +57,7 @@ static void test_candidates(void **state) {
   assert_plan_golden("simple_gla", archs, sizes);
   assert_plan_golden("gated_deltanet", archs, sizes);
   assert_plan_golden("gla", archs, one_size);
+  assert_plan_golden("kda", archs, one_size);
 }
 
 /* What `maskc show --plan` prints: for a filled card, and for few heads. */
@@ -145,8 +146,9 @@ static void assert_fits(const struct variant *v, const char *arch, int dk, int d
  * tiles that mamba2 adds. */
 static void test_every_size_has_a_plan_on_every_target(void **state) {
   (void)state;
-  static const char *const names[] = {"simple_gla", "mamba2", "comba", "gla", "hgrn2", "gated_rfa"};
-  for (int i = 0; i < 6; i++) {
+  static const char *const names[] = {"simple_gla", "mamba2",    "comba", "gla",
+                                      "hgrn2",      "gated_rfa", "kda"};
+  for (int i = 0; i < 7; i++) {
     struct loaded_spec s;
     load_shipped(&s, names[i]);
     for (int t = 0; target_at(t); t++)
@@ -182,8 +184,12 @@ static void test_what_has_no_schedule_is_named(void **state) {
       {"local k = l2norm(input { \"k\", dk }) return variant { name = \"x\", k = k,"
        " transition = { identity - outer(k, k * input { \"a\", dk } * input { \"b\", dk }) } }",
        "slot transition: inputs over channels that are not k's"},
-      {V("transition = { decay(sigmoid(input { \"f\", dk })), delta(input \"b\") }"),
-       "delta: slot transition: a decay over dk"},
+      {V("transition = { delta(input \"b\"), decay(sigmoid(input { \"f\", dk })) }"),
+       "channel_delta: slot transition: outer(b, a) with b not along k, or a decay over dk after"},
+      {"local k = l2norm(input { \"k\", dk }) return variant { name = \"x\", k = k,"
+       " transition = { decay(sigmoid(input { \"f\", dk })) - outer(k, sigmoid(input \"b\") * k) } "
+       "}",
+       "channel_delta: slot transition: an outer that reads the state before a decay"},
       {V("transition = { decay(sigmoid(l2norm(input { \"f\", dk }))) }"),
        "slot transition: a sum over channels in a decay"},
       {V("transition = { decay(sigmoid(input { \"f\", dk })) }, read = \"before\""),

@@ -177,7 +177,7 @@ static void test_kernel(void **state) {
   struct op_source s;
   struct error err = {0};
   char *text = test_spec("kda");
-  gen_op("tests/specs/kda.lua", text, strlen(text), &c, &s, &err);
+  gen_op("specs/kda.lua", text, strlen(text), &c, &s, &err);
   assert_string_equal(error_text(&err), "");
   assert_string_equal(s.entry, "kda_step");
   char *plain = op_source_plain(&s);

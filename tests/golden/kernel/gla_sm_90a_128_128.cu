@@ -143,7 +143,6 @@ enum {
   WARPS = DV_TILE / 16,
   THREADS = 32 * WARPS,
   ROW_BLOCKS = CHUNK / 16,
-  SHARES = 2, /* warps that share 16 rows of P */
 
   /* A row of a tile, in elements: 8 more than it has, so that the eight rows that an ldmatrix reads
    * at once lie in different banks. Elements of a chunk's tiles; byte offsets in shared memory. */
@@ -155,6 +154,8 @@ enum {
   SMEM_Q = 0,
   SMEM_K = SMEM_Q + 2 * STAGES * QK_TILE,
   SMEM_V = SMEM_K + 2 * STAGES * QK_TILE,
+  SHARES = 2, /* warps that share 16 rows of P */
+
   /* the inputs of the decays, and in place of the first the factors: floats */
   F_ROW = DK,
   F_TILE = CHUNK * F_ROW,
@@ -346,19 +347,19 @@ TILE_FN void decay_keys(bf16 *q, bf16 *k, const float *factors) {
     bf16 *q_at = q + first * QK_ROW + channel, *k_at = k + first * QK_ROW + channel;
     float x = 1.0f, y = 1.0f;
     TILE_UNROLL
-    for (int e = 0; e < 16; e++) {
-      const tile_f2 f = ld_f32x2(f_at + e * F_ROW);
-      const u32 word = ld_u32(q_at + e * QK_ROW);
+    for (int n = 0; n < 16; n++) {
+      const tile_f2 f = ld_f32x2(f_at + n * F_ROW);
+      const u32 word = ld_u32(q_at + n * QK_ROW);
       x *= f.x;
       y *= f.y;
-      st_u32(q_at + e * QK_ROW, pack_bf16x2(bf16lo_f32(word) * x, bf16hi_f32(word) * y));
+      st_u32(q_at + n * QK_ROW, pack_bf16x2(bf16lo_f32(word) * x, bf16hi_f32(word) * y));
     }
     x = y = 1.0f;
     TILE_UNROLL
-    for (int e = 15; e >= 0; e--) {
-      const tile_f2 f = ld_f32x2(f_at + e * F_ROW);
-      const u32 word = ld_u32(k_at + e * QK_ROW);
-      st_u32(k_at + e * QK_ROW, pack_bf16x2(bf16lo_f32(word) * x, bf16hi_f32(word) * y));
+    for (int n = 15; n >= 0; n--) {
+      const tile_f2 f = ld_f32x2(f_at + n * F_ROW);
+      const u32 word = ld_u32(k_at + n * QK_ROW);
+      st_u32(k_at + n * QK_ROW, pack_bf16x2(bf16lo_f32(word) * x, bf16hi_f32(word) * y));
       x *= f.x;
       y *= f.y;
     }

@@ -1,0 +1,157 @@
+//% -- SPDX-License-Identifier: MIT
+//% -- channel_delta.k.c - the delta rule after a decay for each channel of dk, chunk by chunk.
+//% --
+//% -- In: the plan's slots (gen/emit.c: dk, dv, chunk, dv_tile, stages, channel_decay, erase, arrays, ...).
+//% -- Out: one kernel. A block owns one head (and dv_tile of its value channels), loads the tokens
+//% -- chunk by chunk and computes in blocks of 16 of them, as channel.k.c does. A token writes k u' with
+//% -- u = v - (a S)' e: v less what the state, once it has decayed, holds for the erase vector e (beta
+//% -- k, or a vector of its own). With a_i in [0,1]^dk a token's decay factors and S the state at the
+//% -- start of such a block, the u of a block solve
+//% --
+//% --   (I + L) U = X,   L_ij = sum over d of e_id k_jd a_(j+1)d ... a_id for j < i
+//% --                    X    = V - (E * A) S      A_i = a_0 ... a_i         (* by elements)
+//% --
+//% -- and with them the block is that of linear attention with such a decay, U in place of V:
+//% --
+//% --   P_ij = sum over d of q_id k_jd a_(j+1)d ... a_id for j <= i
+//% --   O    = (Q * A) S + P U
+//% --   S    = diag(A_15) S + (K * B)' U          B_j = a_(j+1) ... a_15
+//% --
+//% -- L and P are computed in fp32 (factors.k.c), and I + L is inverted by substitution (solve.k.c). So
+//% -- that errors do not add up where keys repeat, the inverse and U are sums of two 16-bit numbers.
+//% --
+//% -- Each warp keeps 16 rows of S' (dv x dk) in fp32 registers. Rounded and repacked they are the A
+//% -- operand of S' (E * A)' and the B operand of Q S; X' and U' (16 x 16) likewise never leave it.
+//% -- A role's scalars become weights of a token: write (of v, and of k where k v' is written), erase
+//% -- (of e, and of k where k u' is written), read (of q).
+//% keys = { { name = "q", field = q_field, array = q_array, row = row_q },
+//%          { name = "k", field = k_field, array = k_array, row = row_k } }
+//% if erase_tile == "e" then
+//%   keys[3] = keys[2]
+//%   keys[2] = { name = "e", field = e_field, array = e_array, row = row_e }
+//% end
+//% delta = true
+//% square_p = false
+//% include("templates/walk.k.c")
+//% include("templates/factors.k.c")
+//% include("templates/solve.k.c")
+//% local own_tile = erase_tile == "k" -- k is what U meets and e what meets the state: of two values
+//% print_title()
+
+enum {
+//% print_sizes("ROW_BLOCKS % WARPS", "of the inverses")
+//% print_tile_enum()
+//% print_factor_enum()
+//% last = "SMEM_BLOCK + 4 * ROW_BLOCKS * " .. K
+//% if own_tile then
+  SMEM_E = $(last),
+//% last = "SMEM_E + 2 * QK_TILE"
+//% end
+  P_TILE = CHUNK * P_ROW,
+  SMEM_P = $(last),
+  SMEM_HIGH = SMEM_P + 2 * P_TILE,
+  SMEM_LOW = SMEM_HIGH + 2 * P_TILE,
+  SMEM_O = SMEM_LOW + 2 * P_TILE,
+  SMEM_L = SMEM_O + 2 * V_TILE,
+  D_ROW = 24, /* floats of a row of a block of L */
+  D_TILE = 16 * D_ROW,
+//% if token then
+  SMEM_TABLE = SMEM_L + 4 * ROW_BLOCKS * D_TILE,
+//% print_table_enum()
+  SMEM_BYTES = SMEM_TABLE + 2 * 4 * TABLE
+//% else
+  SMEM_BYTES = SMEM_L + 4 * ROW_BLOCKS * D_TILE
+//% end
+};
+//% print_functions()
+//% print_factor_functions()
+//% print_solve_functions()
+//% print_kernel()
+//% print_factor_tiles()
+//% if own_tile then
+  TILE_SMEM($(element), sE, SMEM_E, QK_TILE); /* e times the factors */
+//% end
+  TILE_SMEM($(element), sP, SMEM_P, P_TILE);
+  /* the inverses of the blocks of I + L, split */
+  TILE_SMEM($(element), sHigh, SMEM_HIGH, P_TILE);
+  TILE_SMEM($(element), sLow, SMEM_LOW, P_TILE);
+  TILE_SMEM($(element), sO, SMEM_O, V_TILE);
+  TILE_SMEM(float, sL, SMEM_L, ROW_BLOCKS * D_TILE);
+//% if token then
+  TILE_SMEM(float, sTable, SMEM_TABLE, 2 * TABLE); /* of this chunk and the next */
+//% end
+//% print_start()
+//% print_chunk()
+
+    $(call_decay_factors());
+    barrier_sync(); /* the factors are complete */
+    for (int unit = warp; unit < 2 * SHARES * ROW_BLOCKS; unit += WARPS) {
+      const int share = unit % SHARES, block = unit / SHARES / 2, rows = 16 * block * QK_ROW;
+      const float *of_rows = $(factors) + 16 * block * F_ROW;
+      if (unit / SHARES % 2 == 0)
+        pairwise(sP + 16 * block * P_ROW, q + rows, k + rows, of_rows, share);
+      else
+        pairwise_erase($(join("sL + block * D_TILE", "e + rows", "k + rows", "of_rows", erase and "table + ERASE + 16 * block", "share")));
+    }
+    barrier_sync(); /* L and P are complete; every warp is done with q, k and e as they were */
+    $(call_decay_keys());
+    for (int block = warp; block < ROW_BLOCKS; block += WARPS) {
+      const int corner = 16 * block * P_ROW;
+      invert_diagonal(sL + block * D_TILE, sHigh + corner, sLow + corner);
+    }
+    barrier_sync(); /* q, k and e are what meets the state and U; the inverses are complete */
+//% print_next_gates()
+
+    float out[ROW_BLOCKS][2][4] = {{{0}}};
+    TILE_UNROLL
+    for (int mb = 0; mb < ROW_BLOCKS; mb++) {
+      /* X' = S' E', O = Q S, then S' decays: its accumulators are, rounded, A and B fragments */
+      const float *of_block = sBlock + mb * $(K) + frag_col;
+      float x[2][4] = {{0}};
+      TILE_UNROLL
+      for (int kb = 0; kb < $(K) / 16; kb++) {
+        float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
+        const u32 lower[2] = {pack_$(kind)x2(s0[0], s0[1]), pack_$(kind)x2(s1[0], s1[1])};
+        const u32 upper[2] = {pack_$(kind)x2(s0[2], s0[3]), pack_$(kind)x2(s1[2], s1[3])};
+        const u32 as[4] = {lower[0], upper[0], lower[1], upper[1]};
+        u32 be[4], aq[4];
+        ldmatrix_x4(be, $(own_tile and "sE" or "e") + (16 * mb + b_row) * QK_ROW + b_col + 16 * kb);
+        ldmatrix_x4(aq, q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb);
+        mma_m16n8k16_$(kind)(x[0], as, be);
+        mma_m16n8k16_$(kind)(out[mb][0], aq, lower);
+        mma_m16n8k16_$(kind)(x[1], as, be + 2);
+        mma_m16n8k16_$(kind)(out[mb][1], aq, upper);
+        decay_columns(s0, ld_f32x2(of_block + 16 * kb));
+        decay_columns(s1, ld_f32x2(of_block + 16 * kb + 8));
+      }
+      /* X' = V' - X': a column of X' is a token */
+//% print_residual("x[nb]")
+
+      /* U', and what follows from it: O += P U, S' += U' K */
+      u32 high[4], low[4], b_high[4], b_low[4], ap[4];
+      float u[2][4] = {{0}};
+      split_operand(x, high, low);
+      ldmatrix_x4(b_high, sHigh + (16 * mb + b_row) * P_ROW + b_col);
+      ldmatrix_x4(b_low, sLow + (16 * mb + b_row) * P_ROW + b_col);
+      mma_split(u[0], high, low, b_high, b_low);
+      mma_split(u[1], high, low, b_high + 2, b_low + 2);
+      split_operand(u, high, low);
+      const u32 lower[4] = {high[0], high[2], low[0], low[2]};
+      const u32 upper[4] = {high[1], high[3], low[1], low[3]};
+      ldmatrix_x4(ap, sP + (16 * mb + a_row) * P_ROW + a_col);
+      mma_m16n8k16_$(kind)(out[mb][0], ap, lower + 2);
+      mma_m16n8k16_$(kind)(out[mb][1], ap, upper + 2);
+      mma_m16n8k16_$(kind)(out[mb][0], ap, lower);
+      mma_m16n8k16_$(kind)(out[mb][1], ap, upper);
+      TILE_UNROLL
+      for (int nb = 0; nb < $(K) / 16; nb++) {
+        u32 bk[4];
+        ldmatrix_x4_trans(bk, k + (16 * mb + a_row) * QK_ROW + a_col + 16 * nb);
+        mma_m16n8k16_$(kind)(state[2 * nb], low, bk);
+        mma_m16n8k16_$(kind)(state[2 * nb + 1], low, bk + 2);
+        mma_m16n8k16_$(kind)(state[2 * nb], high, bk);
+        mma_m16n8k16_$(kind)(state[2 * nb + 1], high, bk + 2);
+      }
+    }
+//% print_output()
+//% print_end()
