@@ -15,11 +15,11 @@
  *
  * Strides and heads that the array's axes lack are 0 (a param "H" has a head stride and heads).
  * A state "BHkv" has its row stride, that of k, in the token's slot. In a pool "NHkv" the stride of
- * batch is that of a slot and N stands for heads; the array named state_index [B] says which slot is
- * whose, and without it N is B. There and in "BTHkv" the rows of a matrix lie side by side.
- * cu_seqlens, "C", packs sequences into a batch of one: sequence n is the tokens cu_seqlens[n] up to
- * cu_seqlens[n + 1] of every array that has tokens, and states "BHkv" have the sequences for their B.
- * Its numbers are int32 or int64; the slot of heads says how many bytes.
+ * batch is that of a slot and N stands for heads; the array named state_index [B] says which slot
+ * is whose, and without it N is B. There and in "BTHkv" the rows of a matrix lie side by side.
+ * cu_seqlens, "C", packs sequences into a batch of one: sequence n is the tokens cu_seqlens[n] up
+ * to cu_seqlens[n + 1] of every array that has tokens, and states "BHkv" have the sequences for
+ * their B. Its numbers are int32 or int64; the slot of heads says how many bytes.
  */
 #ifndef MKC_SOURCE_H
 #define MKC_SOURCE_H

@@ -66,13 +66,13 @@ measure() {
   done
 }
 pass=forward
-measure B=8,T=8192,H=16,dk=128,dv=128 linear_attention retnet lightning2 simple_gla gla hgrn2
-measure B=8,T=2048,H=33,dk=64,dv=64 linear_attention retnet lightning2 simple_gla gla hgrn2
+measure B=8,T=8192,H=16,dk=128,dv=128 linear_attention retnet lightning2 simple_gla gla hgrn2 kda
+measure B=8,T=2048,H=33,dk=64,dv=64 linear_attention retnet lightning2 simple_gla gla hgrn2 kda
 measure B=2,T=32768,H=48,Hqk=1,dk=128,dv=64 mamba2_core mamba2
 pass=step
 specs=$(dirname "$0")/specs
-set -- linear_attention simple_gla mamba2 deltanet gated_deltanet
-for name in gla kda gdn2 rwkv7; do
+set -- linear_attention simple_gla mamba2 deltanet gated_deltanet gla kda
+for name in gdn2 rwkv7; do
   [ -f "$specs/$name.lua" ] && name=$specs/$name.lua # not shipped yet
   set -- "$@" "$name"
 done

@@ -63,8 +63,9 @@ bool op_case_shipped(struct op_case *c, const char *name);
 mkc_status op_case_run(const struct op_device *d, const struct op_case *c, struct op_outcome *ret,
                        struct error *err);
 /* Tolerances: bf16 5e-3 for o and 3e-3 for ht, fp16 1e-3, fp32 1e-5; 1e-2 and 4e-3 where the
- * transition erases, because an error of the state comes back with every key that is like it. A step
- * computes in fp32: its state is right to 1e-5, and o to the rounding of an element, 2^-8 and 2^-11.
+ * transition erases, because an error of the state comes back with every key that is like it. A
+ * step computes in fp32: its state is right to 1e-5, and o to the rounding of an element, 2^-8 and
+ * 2^-11.
  */
 bool op_outcome_ok(const struct op_case *c, const struct op_outcome *r);
 /* "bf16 B=1 T=63 H=1/2 64/64 chunk 0 align 4 padded state" */

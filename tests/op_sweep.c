@@ -63,7 +63,8 @@ static void sweep(const struct op_device *device, bool full) {
                                       "comba",
                                       "decayed_deltanet",
                                       "gla",
-                                      "hgrn2"};
+                                      "hgrn2",
+                                      "kda"};
   enum { FIRST_TO_64 = 8 }; /* from here on chunks up to 64 */
   static const int sizes[][2] = {{64, 64}, {128, 128}, {60, 100}, {192, 20}, {100, 256}};
   static const int chunks[] = {0, 16, 0, 32, 64, 0, 128}, aligns[] = {0, 0, 4, 0, 2};
@@ -102,11 +103,17 @@ static void sweep_archs(const struct op_device *device) {
     const char *spec, *arch;
     int dk, dv, gates;
   } cases[] = {
-      {"simple_gla", "sm_86", 128, 128, 1},  {"retnet", "sm_120", 128, 128, 0},
-      {"mamba2", "sm_86", 128, 64, 0},       {"mamba2", "sm_89", 128, 128, 0},
-      {"mamba2_core", "sm_90a", 64, 128, 0}, {"comba", "sm_86", 128, 256, 1},
-      {"gla", "sm_86", 128, 256, 1},         {"hgrn2", "sm_120", 100, 128, 0},
-      {"deltanet", "sm_120", 256, 64, 0},    {"gated_deltanet", "sm_90a", 128, 128, 0},
+      {"simple_gla", "sm_86", 128, 128, 1},
+      {"retnet", "sm_120", 128, 128, 0},
+      {"mamba2", "sm_86", 128, 64, 0},
+      {"mamba2", "sm_89", 128, 128, 0},
+      {"mamba2_core", "sm_90a", 64, 128, 0},
+      {"comba", "sm_86", 128, 256, 1},
+      {"gla", "sm_86", 128, 256, 1},
+      {"hgrn2", "sm_120", 100, 128, 0},
+      {"kda", "sm_86", 128, 128, 1},
+      {"deltanet", "sm_120", 256, 64, 0},
+      {"gated_deltanet", "sm_90a", 128, 128, 0},
       {"gated_rfa", "sm_86", 128, 256, 0},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -45,12 +45,14 @@ static mkc_tensor tensor(struct arrays *a, const mkc_arg_info *info) {
 
 static mkc_context *ctx;
 
+/* spec: the name of a shipped one, or a text. */
 static void run(const char *spec, int chunk, struct arrays *a) {
   mkc_op_options options = MKC_OP_OPTIONS_INIT;
   mkc_tensor args[8];
   mkc_arg_info info;
   mkc_op *op;
-  options.spec_path = spec;
+  options.spec_path = strchr(spec, '{') ? "t.lua" : spec;
+  options.spec_text = strchr(spec, '{') ? spec : NULL;
   options.device = "cpu";
   options.dk = DK;
   options.dv = DV;
@@ -96,20 +98,31 @@ static void assert_same(const struct arrays *x, const struct arrays *y, double t
   free(b);
 }
 
-/* Gates of 0: linear attention. */
+#define ERASING(transition)                                                                    \
+  "return variant { name = \"t\", k = l2norm(input { \"k\", dk }), transition = { " transition \
+  " } }"
+static const char erasing[] = ERASING("decay(exp(input { \"g\", dk, max = 0 })), delta(0.5)");
+static const char erasing_all[] = ERASING("decay(exp(input { \"g\", dk, max = 0 })), delta(1)");
+
+static void check_no_decay(const char *spec, const char *without) {
+  struct arrays *gated = create(), *plain = create();
+  memset(gated->g, 0, sizeof gated->g);
+  run(spec, 64, gated);
+  run(without, 64, plain);
+  assert_same(gated, plain, 4e-3);
+  free(gated);
+  free(plain);
+}
+
+/* Gates of 0: linear attention, or the delta rule. */
 static void test_no_decay(void **state) {
   (void)state;
-  struct arrays *gated = create(), *linear = create();
-  memset(gated->g, 0, sizeof gated->g);
-  run("gla", 64, gated);
-  run("linear_attention", 64, linear);
-  assert_same(gated, linear, 4e-3);
-  free(gated);
-  free(linear);
+  check_no_decay("gla", "linear_attention");
+  check_no_decay(erasing, ERASING("delta(0.5)"));
 }
 
 /* After a token that forgets all, what came before does not change a bit. */
-static void check_reset(int at, float gate, int chunk) {
+static void check_reset(const char *spec, int at, float gate, int chunk) {
   struct arrays *first = create(), *second = create();
   for (int i = 0; i < DK; i++) first->g[at * DK + i] = second->g[at * DK + i] = gate;
   draw(second->q, at * DK, 4);
@@ -117,8 +130,8 @@ static void check_reset(int at, float gate, int chunk) {
   draw(second->v, at * DV, 6);
   for (int i = 0; i < at * DV; i++)
     second->v[i] = bf16_from_float(1e4f * bf16_to_float(second->v[i]));
-  run("gla", chunk, first);
-  run("gla", chunk, second);
+  run(spec, chunk, first);
+  run(spec, chunk, second);
   assert_memory_not_equal(first->o, second->o, (size_t)at * DV * sizeof *first->o);
   assert_memory_equal(first->o + at * DV, second->o + at * DV,
                       (size_t)(T - at) * DV * sizeof *first->o);
@@ -132,7 +145,10 @@ static void test_resets(void **state) {
   static const float gates[] = {-INFINITY, -1e4f, -200.0f};
   static const int chunks[] = {16, 32, 64};
   static const int at[] = {5, 15, 16, 40, 64}; /* in, at the end and at the start of blocks */
-  for (int i = 0; i < 15; i++) check_reset(at[i % 5], gates[i % 3], chunks[i / 5]);
+  for (int i = 0; i < 15; i++) {
+    check_reset("gla", at[i % 5], gates[i % 3], chunks[i / 5]);
+    check_reset(erasing, at[i % 5], gates[i % 3], chunks[i / 5]);
+  }
 }
 
 /* Many resets: every token starts anew, so that o = scale (q' k) v. */
@@ -155,12 +171,31 @@ static void test_resets_everywhere(void **state) {
   free(a);
 }
 
+/* A key that repeats with a rate of 1, and no decay: the state holds the last value written, once.
+ */
+static void test_repeated_keys(void **state) {
+  (void)state;
+  struct arrays *a = create();
+  double expected[OUTPUTS], actual[OUTPUTS];
+  memset(a->g, 0, sizeof a->g);
+  for (int t = 0; t < T; t++)
+    for (int d = 0; d < DK; d++) a->k[t * DK + d] = a->q[t * DK + d] = bf16_from_float(d == 7);
+  run(erasing_all, 32, a);
+  for (int i = 0; i < OUTPUTS; i++) {
+    expected[i] = bf16_to_float(a->v[i]);
+    actual[i] = bf16_to_float(a->o[i]);
+  }
+  assert_arrays_close(actual, expected, OUTPUTS, 4e-3);
+  free(a);
+}
+
 /* What decays may be made of, and what may be beside them: against the reference, which `run` does.
  */
 static void test_decays(void **state) {
   (void)state;
-  static const char *const specs[] = {"channel_decays", "channel_params", "rodimus"};
-  for (int i = 0; i < 3; i++) {
+  static const char *const specs[] = {"channel_decays", "channel_params",  "rodimus",
+                                      "gdn2",           "kda_lower_bound", "channel_erase_q"};
+  for (int i = 0; i < 6; i++) {
     char file[80];
     snprintf(file, sizeof file, "tests/specs/%s.lua", specs[i]);
     char *path = source_path(file);
@@ -175,7 +210,7 @@ static void test_decays(void **state) {
     struct command_result r;
     command_run(argv, NULL, &r);
     assert_string_equal(r.err, "");
-    assert_contains(r.out, "(channel chunk=");
+    assert_contains(r.out, i < 3 ? "(channel chunk=" : "(channel_delta chunk=");
     assert_int_equal(r.status, 0);
     command_result_finish(&r);
     free(path);
@@ -198,6 +233,7 @@ int main(void) {
       cmocka_unit_test(test_no_decay),
       cmocka_unit_test(test_resets),
       cmocka_unit_test(test_resets_everywhere),
+      cmocka_unit_test(test_repeated_keys),
       cmocka_unit_test(test_decays),
   };
   return cmocka_run_group_tests(tests, open_context, close_context);
