@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * cpu_blocks.k.c - small kernels for test_cpu_blocks.c, which tell how blocks run beside each other.
- * Threads of the CPU device change only where they wait, so that plain memory will do for counters.
+ * cpu_blocks.k.c - small kernels for test_cpu_blocks.c, which tell how blocks run beside each
+ * other. Threads of the CPU device change only where they wait, so that plain memory will do for
+ * counters.
  */
 typedef struct io {
   float *count, *out;
