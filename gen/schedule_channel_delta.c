@@ -62,7 +62,7 @@ static int smem_bytes(const struct plan *p, const struct variant *v, const struc
 /* Registers a thread wants: the accumulators of the state, of a chunk's output and of a block's X'
  * and U', fragments, addresses. Fitted to what ptxas takes. */
 static int registers_wanted(const struct gen_config *c) {
-  return scan_round_up(c->dk, 16) / 2 + c->chunk / 2 + 110;
+  return scan_round_up(c->dk, 16) / 2 + c->chunk / 2 + 118;
 }
 
 static double larger(double x, double y) {
