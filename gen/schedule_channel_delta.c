@@ -30,6 +30,7 @@ static const char *lacks(const struct variant *v, const struct gen_config *confi
   const struct branch *b = &v->branches[0];
   if (b->delta == DELTA_PLAIN) return "slot transition: nothing that erases";
   if (b->decay != DECAY_CHANNEL) return "slot transition: no decay over dk";
+  if (v->normaliser) return "slot normaliser";
   const char *what = scan_lacks_in_slots(v, a);
   if (!what) what = lacks_in_transition(b, a);
   return what ? what : scan_lacks_in_config(config, all_chunks, NCHUNKS, a);

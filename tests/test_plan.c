@@ -201,6 +201,8 @@ static void test_what_has_no_schedule_is_named(void **state) {
       {V("transition = { delta(0.5) }, normaliser = rowsum"), "delta: slot normaliser"},
       {V("transition = { decay(sigmoid(input { \"f\", dk })) }, normaliser = rowsum"),
        "channel: slot normaliser"},
+      {V("transition = { decay(sigmoid(input { \"f\", dk })), delta(0.5) }, normaliser = rowsum"),
+       "channel_delta: slot normaliser"},
       {V("normaliser = rowsum + sum(input { \"x\", dk })^2"), "scan: slot normaliser: sum"},
       {V("k = exp(input \"i\") * input { \"k\", dk }, normaliser = max(abs(rowsum), 1)"),
        "scan: slot normaliser: with a write gate that is exp"},
