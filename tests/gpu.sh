@@ -71,11 +71,7 @@ measure B=8,T=2048,H=33,dk=64,dv=64 linear_attention retnet lightning2 simple_gl
 measure B=2,T=32768,H=48,Hqk=1,dk=128,dv=64 mamba2_core mamba2
 pass=step
 specs=$(dirname "$0")/specs
-set -- linear_attention simple_gla mamba2 deltanet gated_deltanet gla kda
-for name in gdn2 rwkv7; do
-  [ -f "$specs/$name.lua" ] && name=$specs/$name.lua # not shipped yet
-  set -- "$@" "$name"
-done
+set -- linear_attention simple_gla mamba2 deltanet gated_deltanet gla kda gdn2 "$specs/rwkv7.lua"
 measure B=256,T=1,H=32,dk=128,dv=128 "$@"
 measure B=32,T=4,H=32,dk=128,dv=128 "$@"
 measure B=3,T=9,H=4,Hqk=2,dk=60,dv=100 "$@"

@@ -193,11 +193,12 @@ static void test_repeated_keys(void **state) {
  */
 static void test_decays(void **state) {
   (void)state;
-  static const char *const specs[] = {"channel_decays", "channel_params",  "rodimus",
-                                      "gdn2",           "kda_lower_bound", "channel_erase_q"};
+  static const char *const specs[] = {"tests/specs/channel_decays",  "tests/specs/channel_params",
+                                      "tests/specs/rodimus",         "specs/gdn2",
+                                      "tests/specs/kda_lower_bound", "tests/specs/channel_erase_q"};
   for (int i = 0; i < 6; i++) {
     char file[80];
-    snprintf(file, sizeof file, "tests/specs/%s.lua", specs[i]);
+    snprintf(file, sizeof file, "%s.lua", specs[i]);
     char *path = source_path(file);
     const char *const argv[] = {getenv("MASKC"),
                                 "run",
