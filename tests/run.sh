@@ -205,6 +205,7 @@ full_run() {
   unset CC
   check "op_sweep --full" build/tests/op_sweep cpu --full
   check "property, 600 cases" build/tests/test_property --cases 600
+  check "mutate --full" build/tests/mutate --full
 }
 
 if build build -Dtests=true; then
