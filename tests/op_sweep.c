@@ -65,7 +65,7 @@ static void sweep(const struct op_device *device, bool full) {
                                       "gla",
                                       "hgrn2",
                                       "kda"};
-  enum { FIRST_TO_64 = 8 }; /* from here on chunks up to 64 */
+  enum { FIRST_TO_64 = 6 }; /* from here on chunks up to 64 */
   static const int sizes[][2] = {{64, 64}, {128, 128}, {60, 100}, {192, 20}, {100, 256}};
   static const int chunks[] = {0, 16, 0, 32, 64, 0, 128}, aligns[] = {0, 0, 4, 0, 2};
   static const int64_t lengths[] = {1, 63, 64, 65, 127, 128, 200, 257, 1024, 4099};

@@ -17,14 +17,14 @@ static const struct op_source source = {
     .dv = DV,
     .blocks_a_head = 3,
     .narrays = NARRAYS,
-    .arrays = {{"q", "BTHk", MKC_BF16, 0, 0, 16},
-               {"k", "BTHk", MKC_BF16, 0, 0, 16},
-               {"v", "BTHv", MKC_BF16, 0, 0, 16},
-               {"g", "BTH", MKC_F32, 0, 0, 4},
-               {"a", "H", MKC_F32, 0, 0, 4},
-               {"h0", "BHkv", MKC_F32, 0, 1, 16},
-               {"ht", "BHkv", MKC_F32, 1, 1, 16},
-               {"o", "BTHv", MKC_BF16, 1, 0, 16}},
+    .arrays = {{"q", "BTHk", MKC_BF16, 0, 0, 16, 0},
+               {"k", "BTHk", MKC_BF16, 0, 0, 16, 0},
+               {"v", "BTHv", MKC_BF16, 0, 0, 16, 0},
+               {"g", "BTH", MKC_F32, 0, 0, 4, 0},
+               {"a", "H", MKC_F32, 0, 0, 4, 0},
+               {"h0", "BHkv", MKC_F32, 0, 1, 16, 0},
+               {"ht", "BHkv", MKC_F32, 1, 1, 16, 0},
+               {"o", "BTHv", MKC_BF16, 1, 0, 16, 0}},
 };
 
 static mkc_tensor args[NARRAYS];
