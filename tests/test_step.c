@@ -274,9 +274,9 @@ static mkc_op *open_op(mkc_pass pass, int dk, int dv) {
 
 enum { PB = 1, PT = 70, PH = 2, PD = 32, PREFILL = 64 };
 
-struct sequence {
-  uint16_t q[PT * PH * PD], k[PT * PH * PD], v[PT * PH * PD], o[PT * PH * PD];
-  float g[PT * PH], state[PH * PD * PD];
+struct sequence { /* arrays begin at multiples of 16 bytes, as ops want them */
+  _Alignas(16) uint16_t q[PT * PH * PD], k[PT * PH * PD], v[PT * PH * PD], o[PT * PH * PD];
+  _Alignas(16) float g[PT * PH], state[PH * PD * PD];
 };
 
 static mkc_tensor tokens(void *base, mkc_dtype t, int64_t first, int64_t n, int64_t width) {
