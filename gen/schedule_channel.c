@@ -8,6 +8,8 @@
  */
 #include "schedule_channel.h"
 
+#include <math.h>
+
 #include <stdio.h>
 
 enum { STAGES = 2 };
@@ -64,14 +66,11 @@ static int registers_wanted(const struct gen_config *c) {
   return scan_round_up(c->dk, 16) / 2 + c->chunk / 2 + 98;
 }
 
-static double larger(double x, double y) {
-  return x > y ? x : y;
-}
-
 /* What a block takes to move on by a chunk, in ns a token. Its instructions, counted in sm_90a's
  * code for 16 tokens, go at one a clock for each quarter of the SM; fewer warps than quarters leave
  * some idle, which nothing but another block makes up for. Barriers, and the chain from one 16
- * tokens to the next, hold up the block alone. An estimate; not measured yet. */
+ * tokens to the next, hold up the block alone. An estimate: an H100 took a third more
+ * (docs/PERFORMANCE.md). */
 static void predict_steps(struct plan *p) {
   const double clocks_a_ns = 1.7, quarters = 4, dk = p->config.dk, warps = p->threads / 32;
   const double shared_work = 1100 + 26 * dk; /* the factors, P, q and k times the factors */
@@ -89,10 +88,10 @@ static void predict_rates(struct plan *p, double other_bytes) {
   p->bytes = 2 * (2 * dk + 2 * dv) + other_bytes;
   p->flops = 4 * dk * dv + 2 * block * (dk + dv);
   const double memory = p->bytes / t->copy_gbs, tensor = p->flops / t->mma_tflops / 1e3;
-  p->floor_ns = larger(memory, tensor);
+  p->floor_ns = fmax(memory, tensor);
   /* each further part of a head reads q, k and the decays' input again, from L2 */
   const double l2 = 8 * dk * again / (2 * t->copy_gbs);
-  p->rate_ns = larger(memory + l2, tensor);
+  p->rate_ns = fmax(memory + l2, tensor);
 }
 
 double channel_other_bytes(const struct variant *v, const struct scan_roles *roles,
@@ -106,22 +105,15 @@ double channel_other_bytes(const struct variant *v, const struct scan_roles *rol
 static int candidates(const struct variant *v, const struct gen_config *config,
                       const struct target *target, struct plan *ret, struct arena *a) {
   struct scan_roles roles;
-  int tiles[5], n = 0;
   scan_roles_split(&v->branches[0], a, &roles);
-  const int ntiles = scan_dv_tiles(config->dv, tiles);
-  for (int c = 0; c < NCHUNKS; c++) {
-    if (config->chunk && config->chunk != all_chunks[c]) continue;
-    for (int t = 0; t < ntiles; t++) {
-      struct plan *p = &ret[n++];
-      *p = (struct plan){.schedule = &schedule_channel, .target = target, .config = *config};
-      p->config.chunk = all_chunks[c];
-      p->dv_tile = tiles[t];
-      p->stages = STAGES;
-      p->smem_bytes = smem_bytes(p, v, &roles);
-      scan_fit(p, v, &roles, registers_wanted(&p->config), a);
-      predict_steps(p);
-      predict_rates(p, channel_other_bytes(v, &roles, config));
-    }
+  const int n =
+      scan_candidates(&schedule_channel, config, target, all_chunks, NCHUNKS, STAGES, ret);
+  for (int i = 0; i < n; i++) {
+    struct plan *p = &ret[i];
+    p->smem_bytes = smem_bytes(p, v, &roles);
+    scan_fit(p, v, &roles, registers_wanted(&p->config), a);
+    predict_steps(p);
+    predict_rates(p, channel_other_bytes(v, &roles, config));
   }
   return n;
 }

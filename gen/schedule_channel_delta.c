@@ -10,6 +10,8 @@
 #include "schedule_channel.h"
 #include "schedule_delta.h"
 
+#include <math.h>
+
 enum { STAGES = 2 };
 
 static const int all_chunks[] = {64, 32, 16};
@@ -66,13 +68,9 @@ static int registers_wanted(const struct gen_config *c) {
   return scan_round_up(c->dk, 16) / 2 + c->chunk / 2 + 118;
 }
 
-static double larger(double x, double y) {
-  return x > y ? x : y;
-}
-
 /* What a block takes to move on by a chunk, in ns a token; see schedule_channel.c. L is as much
  * again as P; the inverse and the solution hold up the block alone. A guess from what is counted
- * there; neither counted nor measured yet. */
+ * there: an H100 took half as much again (docs/PERFORMANCE.md). */
 static void predict_steps(struct plan *p) {
   const double clocks_a_ns = 1.7, quarters = 4, dk = p->config.dk, warps = p->threads / 32;
   const double shared_work = 1700 + 45 * dk; /* L, the inverse, e, and what is there without them */
@@ -90,34 +88,27 @@ static void predict_rates(struct plan *p, double other_bytes) {
   p->bytes = 2 * (2 * dk + 2 * dv) + other_bytes;
   p->flops = 6 * dk * dv + 4 * block * (dk + dv);
   const double memory = p->bytes / t->copy_gbs;
-  p->floor_ns = larger(memory, p->flops / t->mma_tflops / 1e3);
+  p->floor_ns = fmax(memory, p->flops / t->mma_tflops / 1e3);
   /* what is issued: U counts twice, and in the solution three times */
   const double issued = 8 * dk * dv + 10 * block * dv;
   /* each further part of a head reads q, k and the decays' input again, from L2 */
   const double l2 = 8 * dk * again / (2 * t->copy_gbs);
-  p->rate_ns = larger(memory + l2, issued / t->mma_tflops / 1e3);
+  p->rate_ns = fmax(memory + l2, issued / t->mma_tflops / 1e3);
 }
 
 static int candidates(const struct variant *v, const struct gen_config *config,
                       const struct target *target, struct plan *ret, struct arena *a) {
   struct delta_form form;
-  int tiles[5], n = 0;
   delta_form_of(&v->branches[0], a, &form);
-  const int ntiles = scan_dv_tiles(config->dv, tiles);
+  const int n =
+      scan_candidates(&schedule_channel_delta, config, target, all_chunks, NCHUNKS, STAGES, ret);
   const double vector = *delta_vector_tile(&form) == 'e' ? 2.0 * config->dk : 0;
-  for (int c = 0; c < NCHUNKS; c++) {
-    if (config->chunk && config->chunk != all_chunks[c]) continue;
-    for (int t = 0; t < ntiles; t++) {
-      struct plan *p = &ret[n++];
-      *p = (struct plan){.schedule = &schedule_channel_delta, .target = target, .config = *config};
-      p->config.chunk = all_chunks[c];
-      p->dv_tile = tiles[t];
-      p->stages = STAGES;
-      p->smem_bytes = smem_bytes(p, v, &form);
-      scan_fit(p, v, &form.roles, registers_wanted(&p->config), a);
-      predict_steps(p);
-      predict_rates(p, channel_other_bytes(v, &form.roles, config) + vector);
-    }
+  for (int i = 0; i < n; i++) {
+    struct plan *p = &ret[i];
+    p->smem_bytes = smem_bytes(p, v, &form);
+    scan_fit(p, v, &form.roles, registers_wanted(&p->config), a);
+    predict_steps(p);
+    predict_rates(p, channel_other_bytes(v, &form.roles, config) + vector);
   }
   return n;
 }

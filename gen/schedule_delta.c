@@ -9,6 +9,8 @@
 
 #include "expr.h"
 
+#include <math.h>
+
 /* A chunk of 128 has no room for its tiles; and L and P grow with its square. */
 static const int all_chunks[] = {64, 32, 16};
 enum { NCHUNKS = sizeof all_chunks / sizeof *all_chunks, STAGES = 2 };
@@ -68,13 +70,9 @@ static int registers_wanted(const struct gen_config *c) {
   return scan_round_up(c->dk, 16) / 2 + 5 * c->chunk / 4 + 96;
 }
 
-static double larger(double x, double y) {
-  return x > y ? x : y;
-}
-
 /* What a block takes to move on by a chunk, in ns a token: the solution, block of 16 by block of
  * 16, which no other warp hides, and a part for each warp that shares the SM. An estimate from the
- * number of instructions; not measured yet. */
+ * number of instructions; an H100 took a quarter more (docs/PERFORMANCE.md). */
 static void predict_steps(struct plan *p) {
   const double ns_a_token = 1e3 / p->config.chunk, size = p->config.chunk / 64.0;
   p->alone_ns = (1.0 + size) * ns_a_token;
@@ -89,36 +87,28 @@ static void predict_rates(struct plan *p, double other_bytes) {
   p->bytes = 2 * (2 * dk + 2 * dv) + other_bytes;
   p->flops = 6 * dk * dv + 4 * chunk * (dk + dv);
   const double memory = p->bytes / t->copy_gbs;
-  p->floor_ns = larger(memory, p->flops / t->mma_tflops / 1e3);
+  p->floor_ns = fmax(memory, p->flops / t->mma_tflops / 1e3);
   /* what is issued: U counts twice and the solution three times, but nothing above the diagonal */
   const double issued = 8 * dk * dv + (chunk + 16) * (2 * dk + 5 * dv);
   const double tensor = issued / t->mma_tflops / 1e3;
   /* each further part of a head reads q and k again, from L2, and computes L and P again */
   const double l2 = 4 * dk * again / (2 * t->copy_gbs);
   const double tensor_again = 2 * (chunk + 16) * dk * again / t->mma_tflops / 1e3;
-  p->rate_ns = larger(memory + l2, tensor + tensor_again);
+  p->rate_ns = fmax(memory + l2, tensor + tensor_again);
 }
 
 static int candidates(const struct variant *v, const struct gen_config *config,
                       const struct target *target, struct plan *ret, struct arena *a) {
   struct delta_form form;
-  int tiles[5], n = 0;
   delta_form_of(&v->branches[0], a, &form);
-  const int ntiles = scan_dv_tiles(config->dv, tiles);
+  const int n = scan_candidates(&schedule_delta, config, target, all_chunks, NCHUNKS, STAGES, ret);
   const double vector = *delta_vector_tile(&form) == 'e' ? 2.0 * config->dk : 0;
-  for (int c = 0; c < NCHUNKS; c++) {
-    if (config->chunk && config->chunk != all_chunks[c]) continue;
-    for (int t = 0; t < ntiles; t++) {
-      struct plan *p = &ret[n++];
-      *p = (struct plan){.schedule = &schedule_delta, .target = target, .config = *config};
-      p->config.chunk = all_chunks[c];
-      p->dv_tile = tiles[t];
-      p->stages = STAGES;
-      p->smem_bytes = smem_bytes(p, v, &form);
-      scan_fit(p, v, &form.roles, registers_wanted(&p->config), a);
-      predict_steps(p);
-      predict_rates(p, scan_other_bytes(v, &form.roles, config->dv) + vector);
-    }
+  for (int i = 0; i < n; i++) {
+    struct plan *p = &ret[i];
+    p->smem_bytes = smem_bytes(p, v, &form);
+    scan_fit(p, v, &form.roles, registers_wanted(&p->config), a);
+    predict_steps(p);
+    predict_rates(p, scan_other_bytes(v, &form.roles, config->dv) + vector);
   }
   return n;
 }

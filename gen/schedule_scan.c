@@ -10,10 +10,12 @@
 #include "expr.h"
 #include "row_code.h"
 
+#include <math.h>
+
 enum { MIN_CHANNELS = 16, MAX_CHANNELS = 256, MAX_REGISTERS = 255 };
 
 static const int all_chunks[] = {64, 32, 16, 128};
-enum { NCHUNKS = sizeof all_chunks / sizeof *all_chunks };
+enum { MOST_STAGES = 3, NCHUNKS = sizeof all_chunks / sizeof *all_chunks };
 
 const char *scan_lacks_in_channels(const char *name, int n, struct arena *a) {
   if (n >= MIN_CHANNELS && n <= MAX_CHANNELS && n % 4 == 0) return NULL;
@@ -266,10 +268,6 @@ static int resident_blocks(const struct plan *p, int wanted) {
   return blocks;
 }
 
-static double larger(double x, double y) {
-  return x > y ? x : y;
-}
-
 /* Blocks of P, 16 rows by 32 columns, that the warp with the most of them computes. */
 static int p_units(int chunk, int warps) {
   const int rows = chunk / 16, units = rows * ((rows + 1) / 2);
@@ -299,11 +297,11 @@ static void predict_rates(struct plan *p, double other_bytes) {
   p->bytes = 2 * (2 * dk + 2 * dv) + other_bytes;
   p->flops = 4 * dk * dv + 2 * chunk * (dk + dv);
   const double memory = p->bytes / t->copy_gbs, tensor = p->flops / t->mma_tflops / 1e3;
-  p->floor_ns = larger(memory, tensor);
+  p->floor_ns = fmax(memory, tensor);
   /* each further part of a head reads q and k again, from L2, and computes P again */
   const double l2 = 4 * dk * again / (2 * t->copy_gbs);
   const double p_again = 2 * chunk * dk * again / t->mma_tflops / 1e3;
-  p->rate_ns = larger(memory + l2, tensor + p_again);
+  p->rate_ns = fmax(memory + l2, tensor + p_again);
 }
 
 double scan_other_bytes(const struct variant *v, const struct scan_roles *roles, int dv) {
@@ -339,7 +337,8 @@ void scan_fit(struct plan *p, const struct variant *v, const struct scan_roles *
     p->reason = "the spec sums over dv, of which a block has a part";
 }
 
-int scan_dv_tiles(int dv, int ret[5]) {
+/* Tiles of dv: all of it, half, a quarter, ... in multiples of 16. Returns how many. */
+static int dv_tiles(int dv, int ret[5]) {
   int n = 0;
   for (int parts = 1; parts <= 16; parts *= 2) {
     const int tile = scan_round_up((dv + parts - 1) / parts, 16);
@@ -348,26 +347,37 @@ int scan_dv_tiles(int dv, int ret[5]) {
   return n;
 }
 
+int scan_candidates(const struct schedule *schedule, const struct gen_config *config,
+                    const struct target *target, const int *chunks, int nchunks, int most_stages,
+                    struct plan *ret) {
+  int tiles[5], n = 0;
+  const int ntiles = dv_tiles(config->dv, tiles);
+  for (int c = 0; c < nchunks; c++) {
+    if (config->chunk && config->chunk != chunks[c]) continue;
+    for (int t = 0; t < ntiles; t++)
+      for (int stages = 2; stages <= most_stages; stages++) {
+        struct plan *p = &ret[n++];
+        *p = (struct plan){.schedule = schedule, .target = target, .config = *config};
+        p->config.chunk = chunks[c];
+        p->dv_tile = tiles[t];
+        p->stages = stages;
+      }
+  }
+  return n;
+}
+
 static int candidates(const struct variant *v, const struct gen_config *config,
                       const struct target *target, struct plan *ret, struct arena *a) {
   struct scan_roles roles;
-  int tiles[5], n = 0;
   scan_roles_of(v, a, &roles);
-  const int ntiles = scan_dv_tiles(config->dv, tiles);
-  for (int c = 0; c < NCHUNKS; c++) {
-    if (config->chunk && config->chunk != all_chunks[c]) continue;
-    for (int t = 0; t < ntiles; t++)
-      for (int stages = 2; stages <= 3; stages++) {
-        struct plan *p = &ret[n++];
-        *p = (struct plan){.schedule = &schedule_scan, .target = target, .config = *config};
-        p->config.chunk = all_chunks[c];
-        p->dv_tile = tiles[t];
-        p->stages = stages;
-        p->smem_bytes = smem_bytes(p, v, &roles);
-        scan_fit(p, v, &roles, registers_wanted(&p->config), a);
-        predict_steps(p);
-        predict_rates(p, scan_other_bytes(v, &roles, config->dv));
-      }
+  const int n =
+      scan_candidates(&schedule_scan, config, target, all_chunks, NCHUNKS, MOST_STAGES, ret);
+  for (int i = 0; i < n; i++) {
+    struct plan *p = &ret[i];
+    p->smem_bytes = smem_bytes(p, v, &roles);
+    scan_fit(p, v, &roles, registers_wanted(&p->config), a);
+    predict_steps(p);
+    predict_rates(p, scan_other_bytes(v, &roles, config->dv));
   }
   return n;
 }

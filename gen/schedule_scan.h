@@ -43,8 +43,11 @@ const char *scan_lacks_in_config(const struct gen_config *c, const int *chunks, 
 /* ---- schedule_scan.c: sizes ---- */
 
 int scan_round_up(int n, int multiple);
-/* Tiles of dv: all of it, half, a quarter, ... in multiples of 16. Returns how many. */
-int scan_dv_tiles(int dv, int ret[5]);
+/* The sizes that a schedule tries: each of its chunks (or the one asked for), each tile of dv, each
+ * number of stages from 2 on. Fills everything else of ret with zeros; returns how many. */
+int scan_candidates(const struct schedule *schedule, const struct gen_config *config,
+                    const struct target *target, const int *chunks, int nchunks, int most_stages,
+                    struct plan *ret);
 /* Bytes that are read beside q, k and v for a token of one head. */
 double scan_other_bytes(const struct variant *v, const struct scan_roles *roles, int dv);
 /* Fills threads and blocks of a plan that has its sizes, smem_bytes among them; with a reason where
