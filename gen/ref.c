@@ -79,9 +79,24 @@ static mkc_status check_sizes(const struct variant *v, enum ref_engine engine,
   if (uses_axis(v, AXIS_LEVELS) && c->levels < 1) {
     return error_set(err, MKC_E_ARGUMENT, "levels must be at least 1; it is %d", c->levels);
   }
-  if (has_fenwick(v) && c->levels < ref_bit_length(c->T - 1) + 1) {
-    return error_set(err, MKC_E_ARGUMENT, "%lld tokens under fenwick need %d levels; there are %d",
-                     (long long)c->T, ref_bit_length(c->T - 1) + 1, c->levels);
+  return MKC_OK;
+}
+
+/* A token at position p sees levels up to bit_length(p); a state after p tokens has as many slots.
+ */
+static mkc_status check_levels(const struct variant *v, const struct ref_call *c,
+                               struct error *err) {
+  for (int64_t b = 0; b < c->B && has_fenwick(v); b++) {
+    const int64_t position = c->position ? c->position[b] : 0;
+    const int64_t end = position + c->T;
+    const int levels = ref_bit_length(c->ht ? end : end - 1) + 1;
+    if (position < 0)
+      return error_set(err, MKC_E_ARGUMENT, "position[%lld] is %lld; it must be at least 0",
+                       (long long)b, (long long)position);
+    if (c->levels < levels)
+      return error_set(err, MKC_E_ARGUMENT,
+                       "%lld tokens under fenwick%s need %d levels; there are %d", (long long)end,
+                       c->ht ? " and their state" : "", levels, c->levels);
   }
   return MKC_OK;
 }
@@ -110,13 +125,16 @@ static mkc_status check_call(const struct variant *v, enum ref_engine engine,
                      engines[engine]->name, why);
   }
   mkc_status status = check_sizes(v, engine, c, err);
+  if (!status) status = check_levels(v, c, err);
   if (!status) status = check_arrays(v, c, err);
   if (status) return status;
   if ((c->h0 || c->ht) && !ref_has_state(v)) {
-    return error_set(err, MKC_E_ARGUMENT, "%s: h0 and ht need a state that is one [dk, dv] matrix",
+    return error_set(err, MKC_E_ARGUMENT, "%s: h0 and ht need a state that is [dk, dv] matrices",
                      v->name);
   }
-  if ((c->ht && engine == REF_DENSE) || ((c->h0 || c->ht) && engine == REF_CACHE)) {
+  const bool slots = has_fenwick(v) && engine != REF_STATE;
+  if ((c->ht && engine == REF_DENSE) ||
+      ((c->h0 || c->ht || c->position) && (engine == REF_CACHE || slots))) {
     return error_set(err, MKC_E_ARGUMENT, "%s: the %s engine has no such state", v->name,
                      engines[engine]->name);
   }
@@ -223,9 +241,12 @@ static void run_head(struct run *r, int64_t b, int64_t h) {
   const struct ref_call *c = r->ev.call;
   const struct variant *v = r->ev.variant;
   const int64_t state = (int64_t)ref_rows(&r->ev, &v->branches[0]) * r->ev.V;
-  const int64_t index = (b * c->H + h) * state;
+  const int64_t slots = ref_state_slots(v, c->levels);
+  const int64_t index = (b * slots * c->H + h) * state;
   r->head.h0 = c->h0 ? c->h0 + index : NULL;
   r->head.ht = c->ht ? c->ht + index : NULL;
+  r->head.slot_stride = c->H * state;
+  r->head.position = c->position ? c->position[b] : 0;
   memset(r->head.y, 0, sizeof(double) * (size_t)(c->T * r->ev.V));
   memset(r->head.n, 0, sizeof(double) * (size_t)c->T);
   ref_eval_head(&r->ev, b, h);

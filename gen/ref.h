@@ -27,19 +27,24 @@ struct ref_call {
   int64_t B, T, H;
   int dk, dv, levels, taps;       /* sizes of the axes */
   int rows;                       /* of h0 and ht where k is wider than dk; 0: dk */
+  const int64_t *position;        /* [B], tokens before this call, under fenwick; NULL: 0 */
   int chunk;                      /* REF_CHUNKED */
   const struct ref_array *arrays; /* one for each of the variant's leaves, by leaf->index */
-  const double *h0;               /* [B,H,rows,dv], NULL: zeros (see ref_has_state) */
+  const double *h0;               /* [B,(slots,)H,rows,dv], NULL: zeros (see ref_state_slots) */
   double *o;                      /* [B,T,H,dv] */
-  double *ht;                     /* [B,H,rows,dv], may be NULL (REF_STATE, REF_CHUNKED) */
+  double *ht;                     /* as h0, may be NULL (REF_STATE, REF_CHUNKED) */
 };
 
 /* Whether this engine computes this variant; if not, *ret_why says why (static text). */
 bool ref_applies(const struct variant *v, enum ref_engine engine, const char **ret_why);
 
-/* Whether one [dk,dv] matrix a head is the whole state, so that h0 and ht mean something: one
- * branch, a linear score, no fenwick, no normaliser. Its rows are k's width, 1 for a scalar. */
+/* Whether [dk,dv] matrices of a head are the whole state, so that h0 and ht mean something: one
+ * branch, a linear score, no normaliser. Their rows are k's width, 1 for a scalar. */
 bool ref_has_state(const struct variant *v);
+/* How many there are: one, or under fenwick levels - 1. There slot i is live if bit i of the
+ * position is set; it holds the sum over a block of 2^i tokens, moved on by every token up to the
+ * position. Slots that are not live are not read, and written as zeros. */
+int ref_state_slots(const struct variant *v, int levels);
 
 /* Errors: MKC_E_ARGUMENT, MKC_E_OUT_OF_MEMORY; MKC_E_SPEC for a variant that was never checked. */
 mkc_status ref_run(const struct variant *v, enum ref_engine engine, const struct ref_call *call,

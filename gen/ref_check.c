@@ -131,10 +131,9 @@ static const struct check_shape shapes[] = {
 };
 enum { NSHAPES = sizeof shapes / sizeof *shapes, TAPS = 6 };
 
+/* Of T tokens and the state after them. */
 static int levels_for(int64_t T) {
-  int n = 1;
-  for (int64_t x = T - 1; x > 0; x >>= 1) n++;
-  return n;
+  return ref_bit_length(T) + 1;
 }
 
 static int64_t leaf_width(const struct leaf *leaf, const struct ref_call *c) {
@@ -198,6 +197,15 @@ static struct ref_call draw_call(struct arena *a, const struct variant *v,
   return c;
 }
 
+static bool has_slots(const struct variant *v) {
+  return ref_fenwick(&v->branches[0]) != NULL;
+}
+
+/* Elements of ht. */
+static int64_t state_size(const struct variant *v, const struct ref_call *c) {
+  return c->B * ref_state_slots(v, c->levels) * c->H * c->rows * c->dv;
+}
+
 static double *draw_state(struct arena *a, const struct ref_call *c, uint64_t seed) {
   const int64_t n = c->B * c->H * c->rows * c->dv;
   double *h0 = ref_doubles(a, n, 1);
@@ -250,14 +258,15 @@ static void note(struct check *k, int comparison, double error) {
 static mkc_status run_engine(struct check *k, enum ref_engine engine, struct ref_call *c,
                              bool state) {
   c->o = ref_doubles(k->arena, c->B * c->T * c->H, c->dv);
-  c->ht = state ? ref_doubles(k->arena, c->B * c->H * c->rows, c->dv) : NULL;
+  c->ht = state ? ref_doubles(k->arena, state_size(k->v, c), 1) : NULL;
   return ref_run(k->v, engine, c, k->err);
 }
 
-static double compare_calls(const struct ref_call *x, const struct ref_call *y) {
+static double compare_calls(const struct variant *v, const struct ref_call *x,
+                            const struct ref_call *y) {
   const double o = ref_relative_l2(x->o, y->o, (size_t)(x->B * x->T * x->H * x->dv));
   if (!x->ht || !y->ht) return o;
-  return fmax(o, ref_relative_l2(x->ht, y->ht, (size_t)(x->B * x->H * x->rows * x->dv)));
+  return fmax(o, ref_relative_l2(x->ht, y->ht, (size_t)state_size(v, x)));
 }
 
 /* The state handed from one call to the next. */
@@ -266,13 +275,14 @@ static mkc_status check_pieces(struct check *k, const struct ref_call *whole) {
   joined.o = ref_doubles(k->arena, whole->T * whole->H, whole->dv);
   const int64_t middle = whole->T / 2;
   struct ref_call first = slice(k->arena, k->v, &joined, 0, middle);
-  first.ht = ref_doubles(k->arena, whole->H * whole->rows, whole->dv);
+  first.ht = ref_doubles(k->arena, state_size(k->v, whole), 1);
   struct ref_call second = slice(k->arena, k->v, &joined, middle, whole->T - middle);
   second.h0 = first.ht;
-  second.ht = joined.ht = ref_doubles(k->arena, whole->H * whole->rows, whole->dv);
+  second.ht = joined.ht = ref_doubles(k->arena, state_size(k->v, whole), 1);
+  if (has_slots(k->v)) second.position = &middle;
   mkc_status status = ref_run(k->v, REF_STATE, &first, k->err);
   if (!status) status = ref_run(k->v, REF_STATE, &second, k->err);
-  if (!status) note(k, PIECES_WHOLE, compare_calls(&joined, whole));
+  if (!status) note(k, PIECES_WHOLE, compare_calls(k->v, &joined, whole));
   return status;
 }
 
@@ -286,7 +296,7 @@ static mkc_status compare(struct check *k, enum ref_engine engine, int compariso
   *ret = *with;
   if (!ref_applies(k->v, engine, NULL)) return MKC_OK;
   const mkc_status status = run_engine(k, engine, ret, state);
-  if (!status) note(k, comparison, compare_calls(ret, with));
+  if (!status) note(k, comparison, compare_calls(k->v, ret, with));
   return status;
 }
 
@@ -310,7 +320,7 @@ static mkc_status check_shapes(struct check *k, uint64_t seed) {
     k->shape = &shapes[i];
     struct ref_call c = draw_call(k->arena, k->v, k->shape, seed + (uint64_t)i);
     mkc_status status = check_arrays(k, &c, state);
-    if (!status && state) {
+    if (!status && state && !has_slots(k->v)) {
       c.h0 = draw_state(k->arena, &c, seed);
       status = check_arrays(k, &c, state);
     }

@@ -103,8 +103,10 @@ struct ref_head {
   double *y;        /* [T][V] += sum of weights times v */
   double *n;        /* [T] += sum of weights */
   double *m;        /* [T]: y and n are to be multiplied by exp(m); only ref_state.c sets it */
-  const double *h0; /* [K][V] or NULL */
-  double *ht;       /* [K][V] or NULL */
+  const double *h0; /* [K][V] or NULL; under fenwick a slot, the next slot_stride further */
+  double *ht;       /* the same */
+  int64_t slot_stride;
+  int64_t position; /* of the first token */
 };
 
 struct ref_engine_ops {

@@ -65,8 +65,11 @@ bool ref_has_maximum(const struct variant *v, const struct branch *b) {
 
 bool ref_has_state(const struct variant *v) {
   const struct branch *b = &v->branches[0];
-  return v->nbranches == 1 && b->linear && !v->normaliser && !ref_fenwick(b) &&
-         !ref_state_ops.refuses(v, b);
+  return v->nbranches == 1 && b->linear && !v->normaliser && !ref_state_ops.refuses(v, b);
+}
+
+int ref_state_slots(const struct variant *v, int levels) {
+  return ref_fenwick(&v->branches[0]) ? levels - 1 : 1;
 }
 
 enum { MAX_DEGREE = 3 };
@@ -273,10 +276,10 @@ static double *level(const struct state *s, int l) {
   return s->S + (int64_t)l * s->K * s->C;
 }
 
-/* The binary counter: t = ...1000 merges what t - 1 = ...0111 held. */
-static void merge(struct state *s, int64_t t) {
+/* The binary counter: position p = ...1000 merges what p - 1 = ...0111 held. */
+static void merge(struct state *s, int64_t p) {
   int z = 1;
-  while (!(t >> (z - 1) & 1)) z++;
+  while (!(p >> (z - 1) & 1)) z++;
   const int64_t size = (int64_t)s->K * s->C;
   for (int l = 0; l < z; l++) {
     if (!s->live[l]) continue;
@@ -357,7 +360,7 @@ static void token(struct state *s, struct ref_eval *ev, const struct branch *b,
                   const struct ref_head *head, int64_t t) {
   const struct weight *fenwick = ref_fenwick(b);
   double log = ref_mask_log(ev, b, t);
-  if (fenwick && t > 0) merge(s, t);
+  if (fenwick && head->position + t > 0) merge(s, head->position + t);
   load_query(s, ev, b, t);
   memset(s->y, 0, sizeof(double) * (size_t)s->C);
   if (b->read_before) {
@@ -381,6 +384,25 @@ static void token(struct state *s, struct ref_eval *ev, const struct branch *b,
   if (!b->read_before) store_row(s, head, t);
 }
 
+/* Slot i, live where bit i of the position is set, is what level i + 1 holds for the token there.
+ */
+static void load_slots(struct state *s, const struct ref_head *head) {
+  const size_t bytes = sizeof(double) * (size_t)s->K * (size_t)s->C;
+  for (int i = 0; i + 1 < s->levels; i++) {
+    if (!(head->position >> i & 1)) continue;
+    memcpy(level(s, i + 1), head->h0 + i * head->slot_stride, bytes);
+    s->live[i + 1] = true;
+  }
+}
+
+/* Zeros where a slot is not live. */
+static void store_slots(struct state *s, const struct ref_head *head, int64_t T) {
+  const size_t bytes = sizeof(double) * (size_t)s->K * (size_t)s->C;
+  if (head->position + T > 0) merge(s, head->position + T);
+  for (int i = 0; i + 1 < s->levels; i++)
+    memcpy(head->ht + i * head->slot_stride, level(s, i + 1), bytes);
+}
+
 static void state_run(void *scratch, struct ref_eval *ev, const struct branch *b,
                       const struct ref_head *head) {
   struct state *s = scratch;
@@ -389,12 +411,17 @@ static void state_run(void *scratch, struct ref_eval *ev, const struct branch *b
   memset(s->live, 0, sizeof(bool) * (size_t)s->levels);
   s->m = -INFINITY;
   if (!b->linear) fit_polynomial(ev, b, s->coefficients);
-  if (head->h0) {
+  if (head->h0 && ref_fenwick(b)) {
+    load_slots(s, head);
+  } else if (head->h0) {
     memcpy(s->S, head->h0, bytes);
     s->live[0] = true;
   }
   for (int64_t t = 0; t < ev->call->T; t++) token(s, ev, b, head, t);
-  if (head->ht) memcpy(head->ht, s->S, bytes);
+  if (head->ht && ref_fenwick(b))
+    store_slots(s, head, ev->call->T);
+  else if (head->ht)
+    memcpy(head->ht, s->S, bytes);
 }
 
 const struct ref_engine_ops ref_state_ops = {"state", state_refuses, state_create, state_run};

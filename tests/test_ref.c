@@ -60,6 +60,60 @@ static void test_state_in_and_out(void **state) {
   world_destroy(w);
 }
 
+/* ---- fenwick: a slot for each bit of the position ---- */
+
+enum { LEVELS = 7, SLOTS = LEVELS - 1, TOKENS = 45 };
+
+/* Tokens first ... end - 1 from a state to a state, which has zeros where no slot is live. */
+static void run_piece(struct world *w, const struct ref_call *whole, int64_t first, int64_t end,
+                      const double *h0, double *ht) {
+  struct ref_array arrays[MAX_LEAVES];
+  w->call = *whole;
+  for (int i = 0; i < w->nleaves; i++) {
+    arrays[i] = whole->arrays[i];
+    arrays[i].data += first * arrays[i].heads * width_of(w->leaves[i], whole);
+  }
+  w->call.arrays = arrays;
+  w->call.T = end - first;
+  w->call.position = &first;
+  w->call.h0 = h0;
+  w->call.ht = ht;
+  w->call.o = whole->o + first * whole->H * DV;
+  struct error err = {0};
+  assert_int_equal(ref_run(&w->variant, REF_STATE, &w->call, &err), MKC_OK);
+  const int size = 2 * DK * DV;
+  for (int i = 0; i < SLOTS; i++)
+    for (int j = 0; j < size; j++)
+      if (!(end >> i & 1)) assert_true(ht[i * size + j] == 0);
+  w->call = *whole;
+}
+
+static void test_fenwick_pieces(void **state) {
+  (void)state;
+  struct world *w = world_create();
+  add_weight(w, (struct weight){.kind = WEIGHT_FENWICK, .expr = input(w, "l", AXIS_LEVELS)});
+  add_delta(w, input(w, "beta", AXIS_NONE));
+  w->call.T = TOKENS;
+  w->call.levels = LEVELS;
+  w->call.H = 2;
+  draw_all(w);
+  double whole_ht[SLOTS * 2 * DK * DV], ht[2][SLOTS * 2 * DK * DV];
+  const double *whole = run_engine(w, REF_DENSE);
+  double *joined = arena_array(&w->arena, double, o_size(w));
+  w->call.o = joined;
+  const struct ref_call call = w->call;
+  run_piece(w, &call, 0, TOKENS, NULL, whole_ht);
+  assert_true(ref_relative_l2(joined, whole, o_size(w)) <= REF_TOLERANCE);
+  static const int64_t ends[] = {1, 2, 9, 16, 19, 40, TOKENS};
+  int64_t first = 0;
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; first = ends[i++])
+    run_piece(w, &call, first, ends[i], i ? ht[i % 2] : NULL, ht[(i + 1) % 2]);
+  assert_true(ref_relative_l2(joined, whole, o_size(w)) <= REF_TOLERANCE);
+  const int last = sizeof ends / sizeof *ends % 2;
+  assert_true(ref_relative_l2(ht[last], whole_ht, SLOTS * 2 * DK * DV) <= REF_TOLERANCE);
+  world_destroy(w);
+}
+
 /* ---- refused calls ---- */
 
 static void test_refused_calls(void **state) {
@@ -91,7 +145,23 @@ static void test_refused_calls(void **state) {
   assert_int_equal(run_status(w, REF_STATE, "must be at least 1"), MKC_E_ARGUMENT);
   w->call.T = 16;
   assert_int_equal(run_status(w, REF_CHUNKED, "does not apply"), MKC_E_ARGUMENT);
-  double h[2 * DK * DV] = {0};
+  double h[4 * 2 * DK * DV] = {0}; /* 4 slots, 2 heads */
+  w->call.h0 = h;
+  assert_int_equal(run_status(w, REF_DENSE, "no such state"), MKC_E_ARGUMENT);
+  w->call.ht = h; /* after 16 tokens slot 4 is live */
+  assert_int_equal(run_status(w, REF_STATE, "16 tokens under fenwick and their state need 6"),
+                   MKC_E_ARGUMENT);
+  w->call.ht = NULL;
+  int64_t position = 1;
+  w->call.position = &position;
+  assert_int_equal(run_status(w, REF_STATE, "17 tokens under fenwick need 6"), MKC_E_ARGUMENT);
+  position = -1;
+  assert_int_equal(run_status(w, REF_STATE, "position[0] is -1"), MKC_E_ARGUMENT);
+  world_destroy(w);
+
+  w = world_create();
+  w->variant.normaliser = symbol(w, SYM_ROWSUM);
+  draw_all(w);
   w->call.h0 = h;
   assert_int_equal(run_status(w, REF_STATE, "h0 and ht need"), MKC_E_ARGUMENT);
   world_destroy(w);
@@ -136,6 +206,7 @@ static void test_refused_variants(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_state_in_and_out),
+      cmocka_unit_test(test_fenwick_pieces),
       cmocka_unit_test(test_refused_calls),
       cmocka_unit_test(test_refused_variants),
   };
