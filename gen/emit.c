@@ -34,19 +34,29 @@ static const char *axes_text(const char *axes) {
   static const struct {
     const char *axes, *text;
   } names[] = {
-      {"BTHk", "[B,T,H,dk]"}, {"BTHv", "[B,T,H,dv]"},     {"BTH", "[B,T,H]"},
-      {"H", "[H]"},           {"BHkv", "[B,H,dk,dv]"},    {"NHkv", "[N,H,dk,dv]"},
-      {"Hk", "[H,dk]"},       {"Hv", "[H,dv]"},           {"BTHkv", "[B,T,H,dk,dv]"},
-      {"B", "[B]"},           {"C", "[N+1], int or i64"},
+      {"BTHk", "[B,T,H,dk]"},
+      {"BTHv", "[B,T,H,dv]"},
+      {"BTH", "[B,T,H]"},
+      {"H", "[H]"},
+      {"BHkv", "[B,H,dk,dv]"},
+      {"NHkv", "[N,H,dk,dv]"},
+      {"Hk", "[H,dk]"},
+      {"Hv", "[H,dv]"},
+      {"BTHkv", "[B,T,H,dk,dv]"},
+      {"B", "[B]"},
+      {"C", "[N+1], int or i64"},
+      {"BTHL", "[B,T,H,levels]"},
+      {"HL", "[H,levels]"},
+      {"BSHkv", "[B,slots,H,dk,dv]"},
+      {"NSHkv", "[N,slots,H,dk,dv]"},
   };
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (!strcmp(names[i].axes, axes)) return names[i].text;
   return axes;
 }
 
-/* MKC_I64 is cu_seqlens's, which may be int32, too. */
 static const char *ctype(mkc_dtype t) {
-  static const char *const types[] = {"float", "bf16", "fp16", "int", "void"};
+  static const char *const types[] = {"float", "bf16", "fp16", "int", "i64"};
   return types[t];
 }
 
@@ -66,8 +76,8 @@ void emit_array(struct emission *e, const char *field, struct op_array x) {
   s->arrays[s->narrays++] = x;
   buf_printf(&e->arrays,
              "{ type = \"%s%s\", field = \"%s\", axes = \"%s\", comment = \"%s %s%s\" },\n",
-             x.output ? "" : "const ", ctype(x.dtype), field, x.axes, x.name, axes_text(x.axes),
-             x.optional ? ", or null" : "");
+             x.output ? "" : "const ", x.axes[0] == 'C' ? "void" : ctype(x.dtype), field, x.axes,
+             x.name, axes_text(x.axes), x.optional ? ", or null" : "");
 }
 
 void leaf_list_add(struct leaf_list *list, const struct leaf *leaf) {
@@ -134,6 +144,10 @@ static void emit_slots(struct emission *e) {
   emit_equations(e);
   emit_sizes(e);
   e->plan->schedule->slots(e);
+  if (e->out->max_levels)
+    buf_printf(&e->slots, "max_levels = %d,\n", e->out->max_levels);
+  else
+    buf_puts(&e->slots, "max_levels = false,\n");
   buf_printf(&e->slots, "arrays = {\n%s},\n}\n", buf_text(&e->arrays));
 }
 

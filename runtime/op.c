@@ -25,8 +25,9 @@ struct mkc_op {
 /* ---- create ---- */
 
 static bool known_axes(const char *axes) {
-  static const char *const known[] = {"C",  "BTHk", "BTHv", "BTH",  "B",     "H",
-                                      "Hk", "Hv",   "BHkv", "NHkv", "BTHkv", NULL};
+  static const char *const known[] = {"C",    "BTHk",  "BTHv",  "BTHL", "BTH",  "B",
+                                      "H",    "Hk",    "Hv",    "HL",   "BHkv", "BSHkv",
+                                      "NHkv", "NSHkv", "BTHkv", NULL};
   for (int i = 0; known[i]; i++)
     if (!strcmp(axes, known[i])) return true;
   return false;
@@ -200,24 +201,23 @@ const char *mkc_op_plan(const mkc_op *op) {
 
 /* ---- launch ---- */
 
-/* No schedule of today needs scratch memory; callers ask all the same. */
 mkc_status mkc_op_workspace(const mkc_op *op, const mkc_tensor *args, int nargs,
                             size_t *ret_bytes) {
   struct error err = {0};
-  unsigned char block[OP_ARGS_MAX_BYTES];
+  _Alignas(8) unsigned char block[OP_ARGS_MAX_BYTES];
   long long blocks;
   if (!op || !ret_bytes || (nargs > 0 && !args)) {
     error_set(&err, MKC_E_USAGE, "mkc_op_workspace: op, arrays or result is NULL");
     return last_error_take(&err);
   }
   *ret_bytes = 0;
-  return op_args_pack(&op->source, args, nargs, block, &blocks, &err) ? last_error_take(&err)
-                                                                      : MKC_OK;
+  if (op_args_pack(&op->source, args, nargs, block, &blocks, &err)) return last_error_take(&err);
+  *ret_bytes = op_args_workspace(&op->source, block, blocks);
+  return MKC_OK;
 }
 
 mkc_status mkc_op_launch(const mkc_op *op, const mkc_tensor *args, int nargs, void *workspace,
                          size_t workspace_bytes, void *stream) {
-  (void)workspace, (void)workspace_bytes; /* mkc_op_workspace asks for none */
   struct error err = {0};
   _Alignas(8) unsigned char block[OP_ARGS_MAX_BYTES];
   long long blocks;
@@ -232,6 +232,7 @@ mkc_status mkc_op_launch(const mkc_op *op, const mkc_tensor *args, int nargs, vo
     return last_error_take(&err);
   }
   if (op_args_pack(&op->source, args, nargs, block, &blocks, &err) ||
+      op_args_set_workspace(&op->source, block, blocks, workspace, workspace_bytes, &err) ||
       op->backend->launch(loaded, block, blocks, stream, &err))
     return last_error_take(&err);
   return MKC_OK;

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "source.h"
 
-enum { OP_ARGS_MAX_BYTES = 8 * (ARGS_HEAD_SLOTS + ARRAY_SLOTS * OP_MAX_ARRAYS) };
+enum { OP_ARGS_MAX_BYTES = 8 * (ARGS_HEAD_SLOTS + ARRAY_SLOTS * OP_MAX_ARRAYS + ARGS_LEVEL_SLOTS) };
 
 /* An op from a source that is there already. *source is taken over (emptied), also on failure. */
 mkc_status op_create_from_source(mkc_context *ctx, struct op_source *source,
@@ -22,9 +22,15 @@ mkc_status op_generate(const mkc_op_options *options, const char *arch, struct o
                        struct error *err);
 
 /* Checks the arrays against the op and writes the argument block (see source.h), op_args_bytes(s)
- * bytes, and the number of blocks to launch. Allocates nothing unless it fails.
- * Errors: MKC_E_ARGUMENT, naming the array. */
+ * bytes, but for the workspace, and the number of blocks to launch. Allocates nothing unless it
+ * fails. Errors: MKC_E_ARGUMENT, naming the array. */
 mkc_status op_args_pack(const struct op_source *s, const mkc_tensor *args, int nargs, void *block,
                         long long *ret_blocks, struct error *err);
+
+/* The bytes of workspace that a launch of such a block wants; 0: none. */
+size_t op_args_workspace(const struct op_source *s, const void *block, long long blocks);
+/* Writes it to the block. Errors: MKC_E_ARGUMENT, too small or not aligned to 16 bytes. */
+mkc_status op_args_set_workspace(const struct op_source *s, void *block, long long blocks,
+                                 void *workspace, size_t bytes, struct error *err);
 
 #endif

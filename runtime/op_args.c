@@ -13,9 +13,10 @@
 enum { SLOT_POINTER, SLOT_BATCH, SLOT_TOKEN, SLOT_HEAD, SLOT_COUNT };
 
 struct extents {
-  int64_t B, T, H, N, states; /* 0: no array has it; states: the B of h0 and ht */
-  const struct op_array *B_from, *T_from, *N_from, *states_from;
-  bool index;     /* state_index is there */
+  int64_t B, T, H, N, L, S, states; /* 0: no array has it; states: the B of what has no tokens */
+  const struct op_array *B_from, *T_from, *N_from, *L_from, *S_from, *states_from;
+  bool index; /* state_index is there */
+  bool position, ht;
   int64_t packed; /* sequences of cu_seqlens; -1: it is not there */
 };
 
@@ -34,6 +35,8 @@ static const char *axis_name(char axis) {
   case 'C': return "N + 1";
   case 'T': return "T";
   case 'H': return "H";
+  case 'L': return "levels";
+  case 'S': return "slots";
   case 'k': return "dk";
   default: return "dv";
   }
@@ -69,9 +72,9 @@ static mkc_status agree(const struct op_source *s, const struct op_array *a, cha
                    axis_name(axis), (long long)n, a->name, (long long)*known, (*from)->name);
 }
 
-/* Of a sequence, whether it is one of a batch or packed. */
-static bool is_state(const struct op_array *a) {
-  return strcmp(a->axes, "BHkv") == 0;
+/* Of a sequence, whether it is one of a batch or packed: a state, a position. */
+static bool is_of_sequence(const struct op_array *a) {
+  return a->axes[0] == 'B' && a->axes[1] != 'T';
 }
 
 static mkc_status take_extent(const struct op_source *s, const struct op_array *a, char axis,
@@ -80,12 +83,15 @@ static mkc_status take_extent(const struct op_source *s, const struct op_array *
   if (n < 1)
     return error_set(err, MKC_E_ARGUMENT, "%s: %s is %lld in %s; it must be at least 1", s->name,
                      axis_name(axis), (long long)n, a->name);
-  if (axis == 'B' && is_state(a)) return agree(s, a, axis, n, &e->states, &e->states_from, err);
+  if (axis == 'B' && is_of_sequence(a))
+    return agree(s, a, axis, n, &e->states, &e->states_from, err);
   switch (axis) {
   case 'B': return agree(s, a, axis, n, &e->B, &e->B_from, err);
   case 'C': e->packed = n - 1; return MKC_OK;
   case 'N': return agree(s, a, axis, n, &e->N, &e->N_from, err);
   case 'T': return agree(s, a, axis, n, &e->T, &e->T_from, err);
+  case 'L': return agree(s, a, axis, n, &e->L, &e->L_from, err);
+  case 'S': return agree(s, a, axis, n, &e->S, &e->S_from, err);
   case 'H': e->H = n > e->H ? n : e->H; return MKC_OK;
   default: break;
   }
@@ -127,7 +133,10 @@ static mkc_status find_extents(const struct op_source *s, const mkc_tensor *args
                        s->name, a->name);
     const mkc_status st = args[i].data ? take_array(s, a, &args[i], e, err) : MKC_OK;
     if (st) return st;
-    if (args[i].data && !strcmp(a->name, "state_index")) e->index = true;
+    if (!args[i].data) continue;
+    e->index |= !strcmp(a->name, "state_index");
+    e->position |= !strcmp(a->name, "position");
+    e->ht |= !strcmp(a->name, "ht");
   }
   return MKC_OK;
 }
@@ -140,6 +149,33 @@ static mkc_status check_pool(const struct op_source *s, const struct extents *e,
                    "%s: %s has N = %lld states for B = %lld sequences; without state_index, which "
                    "says whose is which, they must be as many",
                    s->name, e->N_from->name, (long long)e->N, (long long)e->B);
+}
+
+static int bit_length(int64_t x) {
+  int n = 0;
+  for (; x > 0; x >>= 1) n++;
+  return n;
+}
+
+/* A token at position p sees levels up to bit_length(p), and after p tokens a state has that many
+ * slots. What positions there are is known here only where they begin at 0; a kernel gives NaN
+ * where a level is lacking. */
+static mkc_status check_levels(const struct op_source *s, const struct extents *e,
+                               struct error *err) {
+  const int64_t needed = bit_length(e->ht ? e->T : e->T - 1) + 1;
+  if (!s->max_levels) return MKC_OK;
+  if (e->L > s->max_levels)
+    return error_set(err, MKC_E_ARGUMENT, "%s: levels is %lld in %s; the op takes at most %d",
+                     s->name, (long long)e->L, e->L_from->name, s->max_levels);
+  if (e->S && e->S != e->L - 1)
+    return error_set(err, MKC_E_ARGUMENT,
+                     "%s: slots is %lld in %s; with %lld levels in %s it must be %lld", s->name,
+                     (long long)e->S, e->S_from->name, (long long)e->L, e->L_from->name,
+                     (long long)e->L - 1);
+  if (e->position || e->packed >= 0 || e->L >= needed) return MKC_OK;
+  return error_set(err, MKC_E_ARGUMENT, "%s: %lld tokens%s need %lld levels; %s has %lld", s->name,
+                   (long long)e->T, e->ht ? " and their state" : "", (long long)needed,
+                   e->L_from->name, (long long)e->L);
 }
 
 /* B becomes the count of sequences: the batch, or those that cu_seqlens packs into it. */
@@ -182,7 +218,7 @@ static mkc_status check_stride(const struct op_source *s, const struct op_array 
   const char axis = a->axes[d];
   const long long stride = t->stride[d];
   const bool last = !a->axes[d + 1];
-  if (last && (axis == 'k' || axis == 'v')) {
+  if (last && (axis == 'k' || axis == 'v' || axis == 'L')) {
     if (stride == 1) return MKC_OK;
     return error_set(err, MKC_E_ARGUMENT,
                      "%s: the stride of %s in %s is %lld; it must be 1 (the channels of a head lie "
@@ -262,7 +298,7 @@ static int slot_of(char axis) {
   case 'N':
   case 'C': return SLOT_BATCH;
   case 'H': return SLOT_HEAD;
-  default: return SLOT_TOKEN; /* T, or the row (k) of a state */
+  default: return SLOT_TOKEN; /* T, or of a state the row (k) or the slot (S) */
   }
 }
 
@@ -275,7 +311,8 @@ static int64_t count_of(const struct op_array *a, const mkc_tensor *t) {
 
 /* Whether the axis is the row of a matrix whose rows lie side by side. */
 static bool is_dense_row(const struct op_array *a, int d) {
-  return a->axes[d] == 'k' && a->axes[d + 1] && (a->axes[0] == 'N' || a->axes[1] == 'T');
+  const bool matrix = a->axes[d] == 'k' && a->axes[d + 1];
+  return matrix && (a->axes[0] == 'N' || a->axes[1] == 'T' || a->axes[1] == 'S');
 }
 
 static mkc_status check_dense_row(const struct op_source *s, const struct op_array *a,
@@ -296,7 +333,7 @@ static mkc_status pack_array(const struct op_source *s, const struct op_array *a
   slots[SLOT_POINTER] = (int64_t)(uintptr_t)t->data;
   slots[SLOT_COUNT] = count_of(a, t);
   for (int d = 0; !st && d < t->ndim; d++) {
-    const bool last_channel = !a->axes[d + 1] && (a->axes[d] == 'k' || a->axes[d] == 'v');
+    const bool last_channel = !a->axes[d + 1] && strchr("kvL", a->axes[d]);
     if (a->axes[d] == 'H') st = check_heads(s, a, t->shape[d], H, err);
     if (st || t->shape[d] == 1) continue;
     st = is_dense_row(a, d) ? check_dense_row(s, a, t, d, err) : check_stride(s, a, t, d, err);
@@ -324,11 +361,12 @@ static mkc_status count_blocks(const struct op_source *s, const struct extents *
 
 mkc_status op_args_pack(const struct op_source *s, const mkc_tensor *args, int nargs, void *block,
                         long long *ret_blocks, struct error *err) {
-  int64_t slots[ARGS_HEAD_SLOTS + ARRAY_SLOTS * OP_MAX_ARRAYS] = {0};
+  int64_t slots[OP_ARGS_MAX_BYTES / 8] = {0};
   struct extents e = {.packed = -1};
   if (nargs != s->narrays) return wrong_count(s, nargs, err);
   mkc_status st = find_extents(s, args, &e, err);
   if (!st) st = check_pool(s, &e, err);
+  if (!st) st = check_levels(s, &e, err);
   if (!st) st = settle_sequences(s, &e, err);
   if (!st) st = count_blocks(s, &e, ret_blocks, err);
   for (int i = 0; !st && i < s->narrays; i++) {
@@ -339,6 +377,31 @@ mkc_status op_args_pack(const struct op_source *s, const mkc_tensor *args, int n
   slots[0] = e.B;
   slots[1] = e.T;
   slots[2] = e.H;
+  if (s->max_levels) slots[op_args_levels_slot(s)] = e.L;
   memcpy(block, slots, op_args_bytes(s));
+  return MKC_OK;
+}
+
+/* ---- workspace ---- */
+
+size_t op_args_workspace(const struct op_source *s, const void *block, long long blocks) {
+  if (!s->max_levels) return 0;
+  const int64_t levels = ((const int64_t *)block)[op_args_levels_slot(s)];
+  return (size_t)s->slot_bytes * (size_t)(levels - 1) * (size_t)blocks;
+}
+
+mkc_status op_args_set_workspace(const struct op_source *s, void *block, long long blocks,
+                                 void *workspace, size_t bytes, struct error *err) {
+  const size_t wanted = op_args_workspace(s, block, blocks);
+  if (wanted == 0) return MKC_OK;
+  if (!workspace || bytes < wanted)
+    return error_set(err, MKC_E_ARGUMENT,
+                     "%s: the workspace has %zu bytes; mkc_op_workspace asks for %zu", s->name,
+                     workspace ? bytes : (size_t)0, wanted);
+  if ((uintptr_t)workspace % 16)
+    return error_set(err, MKC_E_ARGUMENT,
+                     "%s: the workspace begins at %p; it must be aligned to 16 bytes", s->name,
+                     workspace);
+  ((int64_t *)block)[op_args_levels_slot(s) + 1] = (int64_t)(uintptr_t)workspace;
   return MKC_OK;
 }

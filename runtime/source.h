@@ -13,24 +13,31 @@
  *   then for each array, in the order of the table, ARRAY_SLOTS slots:
  *               pointer, stride of batch, stride of token, stride of head (elements), heads
  *
+ *   then, where max_levels says that there are levels:
+ *               L, and the workspace that mkc_op_launch was given
+ *
  * Strides and heads that the array's axes lack are 0 (a param "H" has a head stride and heads).
  * A state "BHkv" has its row stride, that of k, in the token's slot. In a pool "NHkv" the stride of
  * batch is that of a slot and N stands for heads; the array named state_index [B] says which slot
- * is whose, and without it N is B. There and in "BTHkv" the rows of a matrix lie side by side.
- * cu_seqlens, "C", packs sequences into a batch of one: sequence n is the tokens cu_seqlens[n] up
- * to cu_seqlens[n + 1] of every array that has tokens, and states "BHkv" have the sequences for
- * their B. Its numbers are int32 or int64; the slot of heads says how many bytes.
+ * is whose, and without it N is B. A fenwick state, "BSHkv" or in a pool "NSHkv", has S = L - 1
+ * slots a head, and their stride in the token's slot. There, in "NHkv" and in "BTHkv", the rows of
+ * a matrix lie side by side. cu_seqlens, "C", packs sequences into a batch of one: sequence n is
+ * the tokens cu_seqlens[n] up to cu_seqlens[n + 1] of every array that has tokens, and what has
+ * none (states, "B") has the sequences for its B. Its numbers are int32 or int64; the slot of heads
+ * says how many bytes.
  */
 #ifndef MKC_SOURCE_H
 #define MKC_SOURCE_H
 
 #include "maskc.h"
 
-enum { ARGS_HEAD_SLOTS = 3, ARRAY_SLOTS = 5, OP_MAX_ARRAYS = 24 };
+enum { ARGS_HEAD_SLOTS = 3, ARRAY_SLOTS = 5, ARGS_LEVEL_SLOTS = 2, OP_MAX_ARRAYS = 24 };
 
 struct op_array {
   char name[64];
-  char axes[6]; /* "C", "BTHk", "BTHv", "BTH", "B", "H", "Hk", "Hv", "BHkv", "NHkv", "BTHkv" */
+  /* "C", "BTHk", "BTHv", "BTHL", "BTH", "B", "H", "Hk", "Hv", "HL", "BHkv", "BSHkv", "NHkv",
+   * "NSHkv", "BTHkv" */
+  char axes[6];
   mkc_dtype dtype;
   int output, optional;
   int align;    /* bytes that the pointer and every stride must be a multiple of */
@@ -49,12 +56,19 @@ struct op_source {
   int threads;       /* a block */
   int smem_bytes;    /* dynamic shared memory a block */
   int blocks_a_head; /* grid = B * H * blocks_a_head blocks, along x */
+  int max_levels;    /* the most that L may be; 0: no array has levels */
+  int slot_bytes;    /* of workspace, for a block and a slot of its fenwick state */
   int narrays;
   struct op_array arrays[OP_MAX_ARRAYS];
 };
 
+/* Where L is in the argument block. */
+static inline int op_args_levels_slot(const struct op_source *s) {
+  return ARGS_HEAD_SLOTS + ARRAY_SLOTS * s->narrays;
+}
+
 static inline size_t op_args_bytes(const struct op_source *s) {
-  return 8u * (ARGS_HEAD_SLOTS + ARRAY_SLOTS * (size_t)s->narrays);
+  return 8u * (size_t)(op_args_levels_slot(s) + (s->max_levels ? ARGS_LEVEL_SLOTS : 0));
 }
 
 /* The text without its #line directives, to read or to compile by hand; they point into templates

@@ -10,6 +10,8 @@
 //% --   print_code(name, code)    NAME, the function of one piece of code
 //% --
 //% -- to_f32(text, field), an element of that array as a number, and gate_parameters of load_gate.
+//% local strides_of = { NHkv = "slot, unused, head, slots", BSHkv = "batch, slot, head, heads",
+//%                      NSHkv = "entry, slot, head, entries" }
 //% local type_of = {}
 //% for _, x in ipairs(arrays) do type_of[x.field] = x.type end
 //% function to_f32(text, field)
@@ -25,8 +27,12 @@
 typedef struct op_args {
   i64 B, T, H;
 //% for _, x in ipairs(arrays) do
-//% local strides = x.axes == "NHkv" and "slot, unused, head, slots" or "batch, token, head, heads"
+//% local strides = strides_of[x.axes] or "batch, token, head, heads"
   struct { $(x.type) *at; i64 $(strides); } $(x.field); /* $(x.comment) */
+//% end
+//% if max_levels then
+  i64 L; /* levels; a state has L - 1 slots */
+  char *workspace;
 //% end
 } op_args;
 //% if per_head[1] then
@@ -51,11 +57,11 @@ typedef struct gate_values {
 //% function print_load_gate(past_end)
 //% if inputs[1] then
 
-/* of token t$(past_end and "; zeros past the sequence's end" or "") */
+/* of token t$(past_end and (max_levels and "; zeros outside the sequence" or "; zeros past the sequence's end") or "") */
 TILE_FN gate_values load_gate(const op_args *a, $(gate_parameters), i64 t$(past_end and ", i64 T" or "")) {
   gate_values gate;
 //% if past_end then
-  const int inside = t < T;
+  const int inside = $(max_levels and "t >= 0 && " or "")t < T;
 //% end
 //% for _, x in ipairs(inputs) do
 //% local value = to_f32(x.field .. "[t * a->" .. x.field .. ".token]", x.field)

@@ -84,7 +84,7 @@ TILE_FN float row_$(f[1])(float x) {
 //% end
 //% parameters[#parameters + 1] = join(all.per_head and "const head_values per_head",
 //%   all.inputs and "const op_args *a", all.inputs and gate_parameters, all.inputs and "i64 t0, i64 T",
-//%   "int rows", tile.columns == "channels" and "int channels")
+//%   max_levels and "int skip", "int rows", tile.columns == "channels" and "int channels")
 
 /* $(what): the terms of its reductions, and a channel */
 //% for i, r in ipairs(row.reductions) do
@@ -93,7 +93,7 @@ TILE_FN float row_$(f[1])(float x) {
 //% end
 //% print_code(name .. "_value", row.value)
 
-/* $(what) of a chunk's `rows` tokens from t0 on, in place; the rows past them become zero */
+/* $(what) of a chunk's $(max_levels and "rows `skip` to `rows`, row 0 token t0" or "`rows` tokens from t0 on"), in place; the $(max_levels and "others" or "rows past them") become zero */
 TILE_FN void map_$(name)($(join(unpack(parameters)))) {
   enum { LANES = 8, WORDS = $(tile.padded) / 2 / LANES }; /* a lane's, of two channels each */
   const int lane = tile_lane() % LANES;
@@ -145,7 +145,7 @@ $(indent)$(x) = $(sum and x .. " + " .. value or "tile_max(" .. x .. ", " .. val
       const int channel = 2 * (lane + LANES * i);
 //% end
       float low = 0.0f, high = 0.0f;
-      if (row < rows$(padded and " && channel < " .. tile.columns or "")) {
+      if ($(max_levels and "row >= skip && " or "")row < rows$(padded and " && channel < " .. tile.columns or "")) {
         low = $(call(name .. "_value", row.value, "lo"));
         high = $(call(name .. "_value", row.value, "hi"));
       }

@@ -10,13 +10,19 @@
 //% -- tile = { row = "QK_ROW", columns = "DK", width = dk, padded = "DK_PAD", padded_width = 112,
 //% --          piece = 16, float = nil }
 //% --
+//% -- Where there are levels, chunks lie on the grid of absolute positions, and the first one may lack
+//% -- its first rows: `skip` of them; src is where the first row that is there lies.
+//% --
 //% -- columns: how many channels there are, a constant or the parameter `channels`; padded: how many
 //% -- the tile has, a multiple of 16, the rest zero; piece: the bytes that move at once, which divide
 //% -- every row and stride; float: its elements are floats. Rows of 16-bit elements lie `row` elements apart, 8 more than they have: so the eight rows
 //% -- that an ldmatrix reads at once are in different banks.
+//% local in_rows = max_levels and "row >= skip && row < rows" or "row < rows"
+//% local skip = max_levels and "int skip, " or ""
+//% local row = max_levels and "(row - skip)" or "row"
 //% local function inside_of(tile)
 //%   local padded = tile.columns == "channels" or tile.width ~= tile.padded_width
-//%   return padded and "row < rows && column < " .. tile.columns or "row < rows"
+//%   return padded and in_rows .. " && column < " .. tile.columns or in_rows
 //% end
 //% local function type_of(tile) return tile.float and "float" or element end
 //% local function size_of(tile) return tile.float and 4 or 2 end
@@ -35,16 +41,20 @@
 //% end
 //% function print_load(name, tile, what)
 
+//% if max_levels then
+/* $(what), a chunk's rows `skip` to `rows`: starts the copy; the others are zeroed, not read */
+//% else
 /* $(what), a chunk's rows: starts the copy; rows from `rows` on are zeroed, not read */
+//% end
 TILE_FN void load_$(name)($(type_of(tile)) *restrict dst, const $(type_of(tile)) *restrict src, i64 stride,
-                   int rows$(channels_of(tile))) {
+                   $(skip)int rows$(channels_of(tile))) {
   enum { PIECE = $(tile.piece // size_of(tile)), PIECES = $(tile.padded) / PIECE }; /* $(tile.piece) bytes */
 //% print_pieces(tile)
     const int inside = $(inside_of(tile));
 //% if tile.piece == 2 then
-    dst[row * $(tile.row) + column] = inside ? src[row * stride + column] : ($(element))0;
+    dst[row * $(tile.row) + column] = inside ? src[$(row) * stride + column] : ($(element))0;
 //% else
-    const i64 from = inside ? row * stride + column : 0;
+    const i64 from = inside ? $(row) * stride + column : 0;
     cp_async_$(tile.piece)(dst + row * $(tile.row) + column, src + from, inside ? $(tile.piece) : 0);
 //% end
   }
@@ -52,15 +62,15 @@ TILE_FN void load_$(name)($(type_of(tile)) *restrict dst, const $(type_of(tile))
 //% end
 //% function print_store(name, tile, what)
 
-/* $(what), a chunk's `rows` rows, from shared memory */
+/* $(what), a chunk's $(max_levels and "rows `skip` to `rows`" or "`rows` rows"), from shared memory */
 TILE_FN void store_$(name)($(element) *restrict dst, const $(element) *restrict src, i64 stride,
-                   int rows$(channels_of(tile))) {
+                   $(skip)int rows$(channels_of(tile))) {
   enum { PIECE = $(tile.piece // 2), PIECES = $(tile.padded) / PIECE }; /* $(tile.piece) bytes */
 //% print_pieces(tile)
 //% if tile.piece == 2 then
-    if ($(inside_of(tile))) dst[row * stride + column] = src[row * $(tile.row) + column];
+    if ($(inside_of(tile))) dst[$(row) * stride + column] = src[row * $(tile.row) + column];
 //% else
-    if ($(inside_of(tile))) copy_$(tile.piece)(dst + row * stride + column, src + row * $(tile.row) + column);
+    if ($(inside_of(tile))) copy_$(tile.piece)(dst + $(row) * stride + column, src + row * $(tile.row) + column);
 //% end
   }
 }

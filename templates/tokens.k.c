@@ -146,7 +146,7 @@ TILE_FN void token_table($(table_parameters)) {
 //% end
   TILE_UNROLL
   for (int e = 0; e < LANE_TOKENS; e++) {
-    const int inside = t + e < T;
+    const int inside = $(max_levels and "t + e >= 0 && " or "")t + e < T;
 //% if to_end_writes then
     weight[e] = inside ? write_weight($(call_code(write, "gate[e]"))) : 0.0f;
     table[WRITE + first + e] = weight[e];

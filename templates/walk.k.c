@@ -14,6 +14,10 @@
 //% --
 //% -- Where there is a normaliser (the scan's alone), the template places sRowFactor, CHUNK floats.
 //% --
+//% -- Where there are levels, the chunks lie on the grid of absolute positions: row i of chunk n is
+//% -- token n CHUNK - offset + i, and the first chunk lacks its first `offset` rows. The state is the
+//% -- template's then, and what it does with it at the start and at the end.
+//% --
 //% -- Out: K, the columns of dk that the matrix operations see; and functions of Lua, in the order
 //% -- in which a template calls them:
 //% --
@@ -69,6 +73,8 @@
 //%   return join(output.per_head and "per_head", o, unpack(values))
 //% end
 //% local scaled = scale and " * scale" or ""
+//% local minus_offset = max_levels and " - offset" or ""
+//% if not max_levels then levels_map = false end
 //% include("templates/tokens.k.c")
 //% include("templates/tiles.k.c")
 //% include("templates/rows.k.c")
@@ -135,25 +141,31 @@
 //% last = "SMEM_" .. x.field
 //% end
 //% end
+//% local rows_of = max_levels and "skip, rows" or "rows"
+//% local loaded = max_levels and "(CHUNK - skip)" or "CHUNK"
 //% local function print_loads(indent, first, slot)
+//% if max_levels then
+$(indent)const int skip = chunk_skip($(first)), rows = chunk_rows(T, $(first));
+//% else
 $(indent)const int rows = chunk_rows(T, $(first));
-//% for _, x in ipairs(loads) do
-$(indent)$(x.load)($(x.tile) + $(slot) * $(x.size), a.$(x.array).at + $(x.at), a.$(x.array).token, rows);
 //% end
-$(indent)load_v(sV + $(slot) * V_TILE, a.v.at + v_at, a.v.token, rows$(pass));
+//% for _, x in ipairs(loads) do
+$(indent)$(x.load)($(x.tile) + $(slot) * $(x.size), a.$(x.array).at + $(x.at), a.$(x.array).token, $(rows_of));
+//% end
+$(indent)load_v(sV + $(slot) * V_TILE, a.v.at + v_at, a.v.token, $(rows_of)$(pass));
 //% for _, x in ipairs(tiles) do
 //% local f = x.field
-$(indent)load_v($(x.tile) + $(slot) * V_TILE, a.$(x.array).at + at_$(f), a.$(x.array).token, rows$(pass));
-$(indent)at_$(f) += CHUNK * a.$(x.array).token;
+$(indent)load_v($(x.tile) + $(slot) * V_TILE, a.$(x.array).at + at_$(f), a.$(x.array).token, $(rows_of)$(pass));
+$(indent)at_$(f) += $(loaded) * a.$(x.array).token;
 //% end
 //% for _, x in ipairs(loads) do
-$(indent)$(x.at) += CHUNK * a.$(x.array).token;
+$(indent)$(x.at) += $(loaded) * a.$(x.array).token;
 //% end
-$(indent)v_at += CHUNK * a.v.token;
+$(indent)v_at += $(loaded) * a.v.token;
+//% if max_levels then load_levels(indent, first, slot) end
 //% end
-//% local function print_state(array, const, statement)
-//% local of_head = array == "h0" and "a.h0.heads / H * a.h0.head" or "a.ht.head"
-    $(const)float *$(array) = a.$(array).at + batch * a.$(array).batch + head * $(of_head)$(plus_dv0);
+//% -- what the block and the lane have of a state's matrix: `statement` for each element, k and v
+//% function each_state_element(statement)
     TILE_UNROLL
     for (int n = 0; n < $(K) / 8; n++)
       TILE_UNROLL
@@ -169,6 +181,11 @@ $(indent)v_at += CHUNK * a.v.token;
         $(statement);
 //% end
       }
+//% end
+//% local function print_state(array, const, statement)
+//% local of_head = array == "h0" and "a.h0.heads / H * a.h0.head" or "a.ht.head"
+    $(const)float *$(array) = a.$(array).at + batch * a.$(array).batch + head * $(of_head)$(plus_dv0);
+//% each_state_element(statement)
 //% end
 //% function print_functions()
 //% print_tokens()
@@ -209,6 +226,11 @@ TILE_FN float output_value(
 
 /* rows of the chunk that starts at token `first`: CHUNK, or fewer at the sequence's end */
 TILE_FN int chunk_rows(i64 T, i64 first) { return T - first < CHUNK ? (int)(T - first) : CHUNK; }
+//% if max_levels then
+
+/* rows of that chunk that lie before the first token */
+TILE_FN int chunk_skip(i64 first) { return first < 0 ? (int)-first : 0; }
+//% end
 
 TILE_FN void scale4(float *x, float low, float high) {
   x[0] *= low;
@@ -249,7 +271,12 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
   const int channels = DV - dv0 < DV_TILE ? DV - dv0 : DV_TILE; /* of this block */
 //% end
 //% print_sequence()
+//% if max_levels then
+//% print_position()
+  const int chunks = T > 0 ? (int)((offset + T + CHUNK - 1) / CHUNK) : 0;
+//% else
   const int chunks = (int)((T + CHUNK - 1) / CHUNK);
+//% end
   /* element offsets of the next chunk to load and to store */
 //% for _, x in ipairs(loads) do
   i64 $(x.at) = $(first_of("a." .. x.array));
@@ -275,15 +302,15 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% if normaliser then
   for (int i = tile_tid(); i < STAGES * CHUNK * 8; i += THREADS) /* the ones, two at a time */
     st_u32(sV + i / 8 * V_ROW + DV_TILE + i % 8 * 2, pack_$(kind)x2($(one), $(one)));
-//% else
+//% elseif not max_levels then
   if (a.h0.at) {
 //% print_state("h0", "const ", "state[n][e] = h0[k * a.h0.token + v]")
   }
 //% end
 
   for (int i = 0; i < STAGES - 1; i++) {
-    if (i * CHUNK < T) {
-//% print_loads("      ", "i * CHUNK", "i")
+    if (i * CHUNK$(minus_offset) < T) {
+//% print_loads("      ", "i * CHUNK" .. minus_offset, "i")
     }
     cp_async_commit();
   }
@@ -296,7 +323,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% end
 //% if token then
   if (warp == GATE_WARP) {
-    const i64 t = LANE_TOKENS * lane;
+    const i64 t = LANE_TOKENS * lane$(minus_offset);
 //% print_load_gates("    ", "t")
     token_table($(join("sTable", table_arguments, "t, T")));
 //% print_load_gates("    ", "t + CHUNK")
@@ -307,7 +334,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% end
 //% function print_chunk()
   for (int n = 0; n < chunks; n++) {
-    const i64 t0 = (i64)n * CHUNK;
+    const i64 t0 = (i64)n * CHUNK$(minus_offset);
     const $(element) *q = sQ + stage * QK_TILE, *k = sK + stage * QK_TILE;
 //% if delta then
     const $(element) *e = s$(erase_tile:upper()) + stage * QK_TILE;
@@ -329,8 +356,14 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
       cp_async_commit();
     }
     if (n > 0) {
+//% if max_levels then
+      const int skip = chunk_skip(t0 - CHUNK);
+      store_o(a.o.at + o_at, sO, a.o.token, skip, CHUNK$(pass));
+      o_at += (CHUNK - skip) * a.o.token;
+//% else
       store_o(a.o.at + o_at, sO, a.o.token, CHUNK$(pass));
       o_at += CHUNK * a.o.token;
+//% end
     }
 //% if token then
     if (warp == GATE_WARP) { /* the next chunk's table, for the tokens that it has */
@@ -338,20 +371,27 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
       token_table($(join("sTable + ((n + 1) & 1) * TABLE", table_arguments, "t, T")));
     }
 //% end
-//% if maps then
+//% if maps or levels_map then
 
     {
+//% if max_levels then
+      const int skip = chunk_skip(t0), rows = chunk_rows(T, t0);
+//% else
       const int rows = chunk_rows(T, t0);
+//% end
 //% for _, x in ipairs(keys) do
 //% if x.row then
-      $(call_map(x.name, x.row, x.field, at_stage(x), of, "t0", "rows"));
+      $(call_map(x.name, x.row, x.field, at_stage(x), of, "t0", rows_of));
 //% end
 //% end
 //% if row_v then
-      $(call_map("v", row_v, v_field, "sV + stage * V_TILE", of, "t0", "rows" .. pass));
+      $(call_map("v", row_v, v_field, "sV + stage * V_TILE", of, "t0", rows_of .. pass));
+//% end
+//% if levels_map then
+      $(levels_map());
 //% end
     }
-    barrier_sync(); /* q, k and v are what the spec makes of them */
+    barrier_sync(); /* $(maps and "q, k and v" or "the weights of the levels") are what the spec makes of them */
 //% end
 //% end
 //% function print_next_gates()
@@ -421,7 +461,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
     }
 //% if row_o then
     barrier_sync(); /* chunk n's output is complete, but for the spec's expression */
-    $(call_map("o", row_o, "o", "sO", of, "t0", "chunk_rows(T, t0)" .. pass));
+    $(call_map("o", row_o, "o", "sO", of, "t0", join(max_levels and "chunk_skip(t0)", "chunk_rows(T, t0)") .. pass));
 //% end
     if (++stage == STAGES) stage = 0;
   }
@@ -429,9 +469,16 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% function print_end()
 
   barrier_sync(); /* the last chunk's output is complete */
+//% if max_levels then
+  if (chunks > 0) { /* a packed sequence may be empty */
+    const i64 t0 = (i64)(chunks - 1) * CHUNK - offset;
+    store_o(a.o.at + o_at, sO, a.o.token, chunk_skip(t0), chunk_rows(T, t0)$(pass));
+  }
+//% else
   if (chunks > 0) /* a packed sequence may be empty */
     store_o(a.o.at + o_at, sO, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK)$(pass));
-//% if not normaliser then
+//% end
+//% if not normaliser and not max_levels then
   if (a.ht.at) {
 //% print_state("ht", "", "ht[k * a.ht.token + v] = state[n][e]")
   }

@@ -14,7 +14,7 @@
 
 #include "asan.h"
 
-/* Rows after a sequence, bytes before the first one. */
+/* Rows after a sequence (one where a row is a matrix), bytes before the first one. */
 enum { POISON_ROWS = 128, POISON_BYTES = 64, POISON = 0xFF };
 
 /* Of the argument block: source.h. */
@@ -61,7 +61,9 @@ static bool is_rows(const struct op_array *a) {
   return strcmp(a->axes, "BHkv") == 0;
 }
 
-static int64_t row_elements(const struct op_source *s, const struct op_array *a) {
+static int64_t row_elements(const struct op_source *s, const struct op_array *a,
+                            const int64_t *args) {
+  if (has(a, 'L')) return args[op_args_levels_slot(s)];
   const int64_t k = has(a, 'k') && !is_rows(a) ? s->dk : 1;
   return k * (has(a, 'v') ? s->dv : 1);
 }
@@ -98,10 +100,14 @@ static struct copy_of describe(const struct op_source *s, int i, int64_t *args) 
   c.given_head = slots[SLOT_HEAD] * size;
   c.batches = count_batches(s, a, args, slots);
   c.heads = !has(a, 'H') ? 1 : has(a, 'N') ? args[SLOT_H] : slots[SLOT_COUNT];
-  c.rows = has(a, 'T') ? args[SLOT_T] : is_rows(a) ? s->dk : 1;
-  c.row_bytes = (size_t)(row_elements(s, a) * size);
+  c.rows = has(a, 'T')   ? args[SLOT_T]
+           : has(a, 'S') ? args[op_args_levels_slot(s)] - 1
+           : is_rows(a)  ? s->dk
+                         : 1;
+  c.row_bytes = (size_t)(row_elements(s, a, args) * size);
   c.row_stride = align_up(c.row_bytes, (size_t)(a->align > size ? a->align : size));
-  c.sequence = align_up((size_t)(c.rows + POISON_ROWS) * c.row_stride, POISON_BYTES);
+  const int poison = has(a, 'v') && has(a, 'k') && !is_rows(a) ? 1 : POISON_ROWS;
+  c.sequence = align_up((size_t)(c.rows + poison) * c.row_stride, POISON_BYTES);
   return c;
 }
 
@@ -134,7 +140,7 @@ static void point_to(const struct copy_of *c) {
   if (has(a, 'H')) c->slots[SLOT_HEAD] = (int64_t)c->sequence / size;
   /* A batch of one keeps its 0: a packed one is stepped along. */
   if (c->batches > 1) c->slots[SLOT_BATCH] = c->heads * (int64_t)c->sequence / size;
-  if (has(a, 'T') || is_rows(a)) c->slots[SLOT_ROW] = (int64_t)c->row_stride / size;
+  if (has(a, 'T') || has(a, 'S') || is_rows(a)) c->slots[SLOT_ROW] = (int64_t)c->row_stride / size;
 }
 
 mkc_status guard_create(const struct op_source *source, const void *args, struct guard **ret,
@@ -226,6 +232,7 @@ static void print_index(const struct guard *g, const struct copy_of *c, int64_t 
     case 'C':
     case 'N': index = sequence / c->heads; break;
     case 'H': index = sequence % c->heads; break;
+    case 'S':
     case 'T': index = row; break;
     case 'k': index = is_rows(c->array) ? row : dense ? element / g->dv : element; break;
     default: index = dense ? element % g->dv : element; break;
