@@ -24,6 +24,7 @@ struct plan {
   struct gen_config config; /* arch, pass, dtype, dk, dv as asked; chunk as chosen */
   int dv_tile;              /* value channels of a block */
   int stages;               /* chunks in flight; 0: no chunks */
+  int near_slots;           /* states of a fenwick mask that a block has in shared memory */
   int threads;              /* a block */
   int blocks_a_head;
   int blocks_an_sm; /* that fit at once */
@@ -63,6 +64,7 @@ extern const struct schedule schedule_scan;          /* schedule_scan.c */
 extern const struct schedule schedule_channel;       /* schedule_channel.c */
 extern const struct schedule schedule_channel_delta; /* schedule_channel_delta.c */
 extern const struct schedule schedule_delta;         /* schedule_delta.c */
+extern const struct schedule schedule_fenwick;       /* schedule_fenwick.c */
 extern const struct schedule schedule_step;          /* schedule_step.c */
 
 /* Every schedule, NULL at the end. */

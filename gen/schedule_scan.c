@@ -187,7 +187,7 @@ static const char *lacks_in_output(const struct variant *v, const struct scan_ro
   return NULL;
 }
 
-const char *scan_lacks_in_slots(const struct variant *v, struct arena *a) {
+const char *scan_lacks_but_mask(const struct variant *v, struct arena *a) {
   const struct branch *b = &v->branches[0];
   const char *what = NULL;
   struct scan_roles roles;
@@ -196,11 +196,15 @@ const char *scan_lacks_in_slots(const struct variant *v, struct arena *a) {
   if (!b->linear) return "slot score: anything but qk";
   if (b->read_before) return "slot read: \"before\"";
   if (b->value_decay) return "slot transition: a decay over dv";
-  if (!what) what = scan_lacks_in_mask(b);
   if (!what) what = scan_roles_of(v, a, &roles);
   if (!what) what = lacks_in_expressions(b, a);
   if (!what) what = lacks_in_output(v, &roles, a);
   return what;
+}
+
+const char *scan_lacks_in_slots(const struct variant *v, struct arena *a) {
+  const char *what = scan_lacks_in_mask(&v->branches[0]);
+  return what ? what : scan_lacks_but_mask(v, a);
 }
 
 static const char *lacks_in_normaliser(const struct variant *v, struct arena *a) {
@@ -224,9 +228,7 @@ int scan_round_up(int n, int multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
 
-/* Floats of a chunk's token table: b_i, 2^b_i, 2^(b_last - b_i) and, alone, 2^b_last where there is
- * a decay; a write and a read weight where the roles have them. Mirrors TABLE of the template. */
-static int table_floats(const struct branch *b, const struct scan_roles *r, int chunk) {
+int scan_table_floats(const struct branch *b, const struct scan_roles *r, int chunk) {
   const int row = chunk < 32 ? 32 : chunk;
   return (b->decay != DECAY_NONE ? 3 * row + 16 : 0) + (r->k.nterms + r->v.nterms > 0 ? row : 0) +
          (r->q.nterms > 0 ? row : 0);
@@ -243,7 +245,8 @@ static int smem_bytes(const struct plan *p, const struct variant *v,
   const int qk_tile = chunk * (scan_round_up(p->config.dk, 16) + PAD);
   const int v_tile = chunk * (p->dv_tile + (normalised ? ONES : 0) + PAD);
   const int stage = 2 * qk_tile + (1 + tiles.n) * v_tile;
-  const int floats = 2 * table_floats(&v->branches[0], roles, chunk) + (normalised ? chunk : 0);
+  const int floats =
+      2 * scan_table_floats(&v->branches[0], roles, chunk) + (normalised ? chunk : 0);
   return 2 * (p->stages * stage + chunk * (chunk + PAD) + v_tile) + 4 * floats;
 }
 

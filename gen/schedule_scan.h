@@ -34,6 +34,8 @@ bool scan_output_by_row(const struct variant *v);
 /* NULL, or what is lacking in the slots of the spec, but for the normaliser and the kind of the
  * transition: low-rank terms and decays over dk. */
 const char *scan_lacks_in_slots(const struct variant *v, struct arena *a);
+/* The same but for the mask. */
+const char *scan_lacks_but_mask(const struct variant *v, struct arena *a);
 /* The parts of the two that the step has as well: NULL, or what is lacking. */
 const char *scan_lacks_in_mask(const struct branch *b);
 const char *scan_lacks_in_channels(const char *name, int n, struct arena *a);
@@ -48,6 +50,9 @@ int scan_round_up(int n, int multiple);
 int scan_candidates(const struct schedule *schedule, const struct gen_config *config,
                     const struct target *target, const int *chunks, int nchunks, int most_stages,
                     struct plan *ret);
+/* Floats of a chunk's token table: b_i, 2^b_i, 2^(b_last - b_i) and, alone, 2^b_last where there is
+ * a decay; a write and a read weight where the roles have them. Mirrors TABLE of the template. */
+int scan_table_floats(const struct branch *b, const struct scan_roles *r, int chunk);
 /* Bytes that are read beside q, k and v for a token of one head. */
 double scan_other_bytes(const struct variant *v, const struct scan_roles *roles, int dv);
 /* Fills threads and blocks of a plan that has its sizes, smem_bytes among them; with a reason where
@@ -82,6 +87,7 @@ void scan_emit_channels(struct emission *e, const char *field, const char *name,
  * what all the code reads, the other arrays. */
 void scan_emit_code(struct emission *e, const struct scan_roles *roles, struct scan_reads *reads);
 void scan_emit_roles(struct emission *e, const struct scan_roles *roles);
+void scan_add_reads(void *data, const struct expr_code *code); /* data: a struct scan_reads */
 void scan_emit_arrays(struct emission *e, const struct scan_roles *roles,
                       const struct scan_reads *reads);
 

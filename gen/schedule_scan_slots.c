@@ -21,7 +21,7 @@ static int align_of_axis(const struct gen_config *c, enum axis axis) {
 
 /* ---- expressions ---- */
 
-static void add_reads(void *data, const struct expr_code *code) {
+void scan_add_reads(void *data, const struct expr_code *code) {
   struct scan_reads *reads = data;
   for (int i = 0; i < code->leaves.n; i++) leaf_list_add(&reads->leaves, code->leaves.at[i]);
   reads->head |= code->uses_head;
@@ -48,6 +48,7 @@ static void print_decay(struct buf *out, const struct branch *b) {
     join = " * ";
   }
   for (int i = 0; i < b->nweights; i++) {
+    if (!b->weights[i].log) continue;
     buf_puts(out, join);
     expr_print(out, b->weights[i].expr);
     join = " * ";
@@ -63,7 +64,7 @@ static void emit_terms(struct emission *e, const char *key, const struct expr_te
   struct expr_code code;
   expr_code(terms, n, join, &e->plan->config, e->arena, &code);
   emit_code(&e->slots, key, &code, text);
-  add_reads(reads, &code);
+  scan_add_reads(reads, &code);
   expr_code_finish(&code);
 }
 
@@ -103,7 +104,7 @@ void scan_emit_row(struct emission *e, const char *key, const struct expr *row,
   }
   row_code(row, &e->plan->config, e->arena, &code);
   emit_row(&e->slots, key, &code);
-  row_code_each(&code, add_reads, reads);
+  row_code_each(&code, scan_add_reads, reads);
   row_code_finish(&code);
 }
 
@@ -137,13 +138,17 @@ static void emit_per_head(struct emission *e, const struct leaf_list *leaves, bo
   buf_puts(&e->slots, "},\n");
 }
 
-/* Params that have a value for each channel. */
+static const char *axis_text(enum axis axis) {
+  return axis == AXIS_DK ? "dk" : axis == AXIS_DV ? "dv" : "levels";
+}
+
+/* Params that have a value for each channel, or for each level. */
 static void emit_channel_params(struct emission *e, const struct leaf_list *leaves) {
   buf_puts(&e->slots, "channel_params = { ");
   for (int i = 0; i < leaves->n; i++)
     if (leaves->at[i]->param && leaves->at[i]->axis != AXIS_NONE)
       buf_printf(&e->slots, "{ field = \"param_%s\", over = \"%s\" }, ", leaves->at[i]->name,
-                 leaves->at[i]->axis == AXIS_DK ? "dk" : "dv");
+                 axis_text(leaves->at[i]->axis));
   buf_puts(&e->slots, "},\n");
 }
 
@@ -177,10 +182,11 @@ void scan_emit_roles(struct emission *e, const struct scan_roles *roles) {
 
 static void emit_leaf(struct emission *e, const struct leaf *leaf) {
   const mkc_dtype dtype = leaf->fp32 ? MKC_F32 : e->plan->config.dtype;
-  const char *axes = !leaf->param            ? "BTH"
-                     : leaf->axis == AXIS_DK ? "Hk"
-                     : leaf->axis == AXIS_DV ? "Hv"
-                                             : "H";
+  const char *axes = !leaf->param                ? "BTH"
+                     : leaf->axis == AXIS_DK     ? "Hk"
+                     : leaf->axis == AXIS_DV     ? "Hv"
+                     : leaf->axis == AXIS_LEVELS ? "HL"
+                                                 : "H";
   char field[64];
   snprintf(field, sizeof field, "%s_%s", leaf->param ? "param" : "in", leaf->name);
   emit_array(e, field, emit_array_of(leaf->name, axes, dtype, leaf->fp32 ? 4 : 2));
@@ -207,14 +213,16 @@ static void emit_leaves(struct emission *e, const struct leaf_list *leaves,
   }
 }
 
-/* A normaliser's op has no states: those of [dk,dv] would lack the column of rowsum. */
+/* A normaliser's op has no states: those of [dk,dv] would lack the column of rowsum. Under fenwick
+ * there is one a slot. */
 static void emit_states_and_output(struct emission *e) {
   const bool states = !e->v->normaliser;
-  struct op_array h0 = emit_array_of("h0", "BHkv", MKC_F32, 4);
+  const char *axes = e->v->branches[0].fenwick ? "BSHkv" : "BHkv";
+  struct op_array h0 = emit_array_of("h0", axes, MKC_F32, 4);
   h0.optional = 1;
   if (states) emit_array(e, "h0", h0);
   emit_output(e, "o", "BTHv", e->plan->config.dtype, align_of_axis(&e->plan->config, AXIS_DV), 0);
-  if (states) emit_output(e, "ht", "BHkv", MKC_F32, 4, 1);
+  if (states) emit_output(e, "ht", axes, MKC_F32, 4, 1);
   struct op_array cu_seqlens = emit_array_of("cu_seqlens", "C", MKC_I64, 4);
   cu_seqlens.optional = 1;
   emit_array(e, "cu_seqlens", cu_seqlens);

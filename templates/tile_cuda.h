@@ -93,6 +93,24 @@ TILE_FN void st_f32x4(void *p, float x, float y, float z, float w) {
 
 typedef struct __align__(16) tile_u4 { u32 x, y, z, w; } tile_u4;
 
+/* four words, r[0] to r[3], 16-byte aligned */
+TILE_FN void ld_u32x4(u32 *r, const void *p) {
+  const tile_u4 v = *(const tile_u4 *)p;
+  r[0] = v.x;
+  r[1] = v.y;
+  r[2] = v.z;
+  r[3] = v.w;
+}
+
+TILE_FN void st_u32x4(void *p, u32 x, u32 y, u32 z, u32 w) {
+  tile_u4 v;
+  v.x = x;
+  v.y = y;
+  v.z = z;
+  v.w = w;
+  *(tile_u4 *)p = v;
+}
+
 /* 16 bytes from src to dst, either side global or shared, both 16-byte aligned */
 TILE_FN void copy_16(void *dst, const void *src) { *(tile_u4 *)dst = *(const tile_u4 *)src; }
 
@@ -192,6 +210,11 @@ TILE_FN float tile_exp2(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
   return r;
 }
+
+/* zero bits above the highest one; 32 of 0 */
+TILE_FN int tile_clz(u32 x) { return __clz((int)x); }
+
+TILE_FN float tile_nan(void) { return __uint_as_float(0x7fffffffu); }
 
 TILE_FN float tile_exp(float x) { return expf(x); }
 

@@ -238,6 +238,7 @@ typedef struct __attribute__((aligned(16))) tile_f4 {
 typedef u32 tile_v1 __attribute__((may_alias));
 typedef float tile_v2 __attribute__((vector_size(8), may_alias));
 typedef float tile_v4 __attribute__((vector_size(16), may_alias));
+typedef u32 tile_w4 __attribute__((vector_size(16), may_alias));
 
 /* A GPU faults on a misaligned access; so do we. */
 #define TILE_ALIGNED(p, n) \
@@ -273,6 +274,16 @@ TILE_FN void tile_st_f4(void *p, float x, float y, float z, float w, const struc
   TILE_ALIGNED(p, 16);
   *(tile_v4 *)p = v;
 }
+TILE_FN void tile_ld_u4(u32 *r, const void *p, const struct tile_site *at) {
+  TILE_ALIGNED(p, 16);
+  const tile_w4 v = *(const tile_w4 *)p;
+  for (int i = 0; i < 4; i++) r[i] = v[i];
+}
+TILE_FN void tile_st_u4(void *p, u32 x, u32 y, u32 z, u32 w, const struct tile_site *at) {
+  const tile_w4 v = {x, y, z, w};
+  TILE_ALIGNED(p, 16);
+  *(tile_w4 *)p = v;
+}
 #define TILE_COPY(bytes, type)                                                             \
   TILE_FN void tile_copy_##bytes(void *dst, const void *src, const struct tile_site *at) { \
     TILE_ALIGNED(src, bytes);                                                              \
@@ -289,6 +300,8 @@ TILE_COPY(4, tile_v1)
 #define st_f32x2(p, x, y) tile_st_f2((p), (x), (y), TILE_SITE("st_f32x2"))
 #define ld_f32x4(p) tile_ld_f4((p), TILE_SITE("ld_f32x4"))
 #define st_f32x4(p, x, y, z, w) tile_st_f4((p), (x), (y), (z), (w), TILE_SITE("st_f32x4"))
+#define ld_u32x4(r, p) tile_ld_u4((r), (p), TILE_SITE("ld_u32x4"))
+#define st_u32x4(p, x, y, z, w) tile_st_u4((p), (x), (y), (z), (w), TILE_SITE("st_u32x4"))
 #define copy_16(dst, src) tile_copy_16((dst), (src), TILE_SITE("copy_16"))
 #define copy_8(dst, src) tile_copy_8((dst), (src), TILE_SITE("copy_8"))
 #define copy_4(dst, src) tile_copy_4((dst), (src), TILE_SITE("copy_4"))
@@ -383,6 +396,12 @@ TILE_FN float tile_flush(float x) {
 }
 TILE_FN float tile_exp2(float x) {
   return tile_flush(__builtin_exp2f(x));
+}
+TILE_FN int tile_clz(u32 x) {
+  return x ? __builtin_clz(x) : 32;
+}
+TILE_FN float tile_nan(void) {
+  return tile_float(0x7fffffffu);
 }
 TILE_FN float tile_exp(float x) {
   return __builtin_expf(x);

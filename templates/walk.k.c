@@ -15,8 +15,8 @@
 //% -- Where there is a normaliser (the scan's alone), the template places sRowFactor, CHUNK floats.
 //% --
 //% -- Where there are levels, the chunks lie on the grid of absolute positions: row i of chunk n is
-//% -- token n CHUNK - offset + i, and the first chunk lacks its first `offset` rows. The state is the
-//% -- template's then, and what it does with it at the start and at the end.
+//% -- token n CHUNK - offset + i, and the first chunk lacks its first `offset` rows. The states are the
+//% -- template's then: print_last_states() is its function, for their way out.
 //% --
 //% -- Out: K, the columns of dk that the matrix operations see; and functions of Lua, in the order
 //% -- in which a template calls them:
@@ -38,7 +38,7 @@
 //% local padded_dv = dv % dv_tile ~= 0
 //% local channels = not padded_dv and "DV_TILE" or splits == 1 and "DV" or "channels" -- of a block
 //% local pass = padded_dv and splits > 1 and ", channels" or ""
-//% local plus_dv0 = splits > 1 and " + dv0" or ""
+//% plus_dv0 = splits > 1 and " + dv0" or ""
 //% local qk_tile = { row = "QK_ROW", columns = "DK", width = dk, padded = K, padded_width = dk_pad,
 //%                   piece = qk_piece }
 //% local f_tile = decay_inputs[1] and { row = "F_ROW", columns = "DK", width = dk, padded = K,
@@ -286,6 +286,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% for _, x in ipairs(tiles) do
   i64 at_$(x.field) = $(first_of("a." .. x.array))$(plus_dv0);
 //% end
+//% if max_levels then print_level_start() end
 //% print_per_head("  ")
 //% print_channel_params(plus_dv0)
 //% if scale then
@@ -483,5 +484,6 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% print_state("ht", "", "ht[k * a.ht.token + v] = state[n][e]")
   }
 //% end
+//% if max_levels then print_last_states() end
 }
 //% end

@@ -42,6 +42,18 @@ TILE_KERNEL(conform_ld_st_f32x4, memory_args, THREADS, 1) {
   st_f32x4(a.out + 4 * i, y.x, y.y, y.z, y.w);
 }
 
+TILE_KERNEL(conform_ld_st_u32x4, memory_args, THREADS, 1) {
+  TILE_SMEM_BEGIN(SMEM_BYTES);
+  TILE_SMEM(u32, s, 0, 4 * THREADS);
+  const i64 i = tile_block() * THREADS + tile_tid();
+  u32 x[4], y[4];
+  ld_u32x4(x, a.in + 4 * i);
+  st_u32x4(s + 4 * tile_tid(), x[0], x[1], x[2], x[3]);
+  barrier_sync();
+  ld_u32x4(y, s + 4 * (tile_tid() ^ 1));
+  st_u32x4(a.out + 4 * i, y[0], y[1], y[2], y[3]);
+}
+
 TILE_KERNEL(conform_copy_16, memory_args, THREADS, 1) {
   TILE_SMEM_BEGIN(SMEM_BYTES);
   TILE_SMEM(u32, s, 0, 4 * THREADS);

@@ -244,6 +244,18 @@ static void expect_mma_f16(const struct op *op, const unsigned *in, unsigned *ou
   for (int b = 0; b < op->blocks; b++) mma_block(in + 320 * b, f16_value, out + 128 * b);
 }
 
+static void expect_clz(const struct op *op, const unsigned *in, unsigned *out) {
+  for (int i = 0; i < 128 * op->blocks; i++) {
+    const unsigned bits = (unsigned)i % 33, x = bits == 32 ? 0 : in[i] >> bits;
+    for (out[i] = 0; out[i] < 32 && !(x >> (31 - out[i]) & 1);) out[i]++;
+  }
+}
+
+static void expect_nan(const struct op *op, const unsigned *in, unsigned *out) {
+  (void)in;
+  for (int i = 0; i < 128 * op->blocks; i++) out[i] = 0x7fffffffu;
+}
+
 /* ---- the table ---- */
 
 #define POINTWISE(name, lo, hi, cpu, gpu)                                                       \
@@ -280,6 +292,8 @@ const struct op ops[] = {
          expect_swap_2),
     MOVE("ld_f32x4, st_f32x4", "memory.k.c", "conform_ld_st_f32x4", 1024, 1024, 2, 4096,
          expect_swap_4),
+    MOVE("ld_u32x4, st_u32x4", "memory.k.c", "conform_ld_st_u32x4", 1024, 1024, 2, 4096,
+         expect_swap_4),
     MOVE("copy_16", "memory.k.c", "conform_copy_16", 1024, 1024, 2, 4096, expect_swap_4),
     MOVE("copy_8", "memory.k.c", "conform_copy_8", 512, 512, 2, 4096, expect_swap_2),
     MOVE("copy_4", "memory.k.c", "conform_copy_4", 256, 256, 2, 4096, expect_swap_1),
@@ -303,6 +317,8 @@ const struct op ops[] = {
     CONVERT(pack_f16x2, 512, fill_f16_rounding, -30, 18, expect_pack_f16),
     CONVERT(f16lo_f32, 256, fill_f16, 0, 0, expect_low_f16),
     CONVERT(f16hi_f32, 256, fill_f16, 0, 0, expect_high_f16),
+    CONVERT(tile_clz, 256, fill_bits, 0, 0, expect_clz),
+    CONVERT(tile_nan, 256, fill_bits, 0, 0, expect_nan),
     POINTWISE(exp2, -140, 120, 2, 4),
     POINTWISE(exp, -100, 80, 2, 4),
     POINTWISE(log, 0, 1000, 2, 4),

@@ -35,6 +35,17 @@ POINTWISE(tile_elu, tile_elu(x))
 POINTWISE(tile_sin, tile_sin(x))
 POINTWISE(tile_cos, tile_cos(x))
 
+/* of numbers with up to 32 bits, down to none */
+TILE_KERNEL(conform_tile_clz, pointwise_args, 128, 1) {
+  const i64 i = tile_block() * 128 + tile_tid();
+  const u32 x = ld_u32(a.in + i), bits = (u32)i % 33;
+  st_u32(a.out + i, (u32)tile_clz(bits == 32 ? 0u : x >> bits));
+}
+
+TILE_KERNEL(conform_tile_nan, pointwise_args, 128, 1) {
+  a.out[tile_block() * 128 + tile_tid()] = tile_nan();
+}
+
 TILE_KERNEL(conform_pack_bf16x2, pointwise_args, 128, 1) {
   const i64 i = tile_block() * 128 + tile_tid();
   st_u32(a.out + i, pack_bf16x2(a.in[i], a.in[a.n + i]));
