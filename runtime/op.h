@@ -27,9 +27,7 @@ mkc_status op_generate(const mkc_op_options *options, const char *arch, struct o
 mkc_status op_args_pack(const struct op_source *s, const mkc_tensor *args, int nargs, void *block,
                         long long *ret_blocks, struct error *err);
 
-/* The bytes of workspace that a launch of such a block wants; 0: none. */
-size_t op_args_workspace(const struct op_source *s, const void *block, long long blocks);
-/* Writes it to the block. Errors: MKC_E_ARGUMENT, too small or not aligned to 16 bytes. */
+/* Writes the workspace to the block. Errors: MKC_E_ARGUMENT, too small or not aligned to 16 bytes. */
 mkc_status op_args_set_workspace(const struct op_source *s, void *block, long long blocks,
                                  void *workspace, size_t bytes, struct error *err);
 

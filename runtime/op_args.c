@@ -384,12 +384,6 @@ mkc_status op_args_pack(const struct op_source *s, const mkc_tensor *args, int n
 
 /* ---- workspace ---- */
 
-size_t op_args_workspace(const struct op_source *s, const void *block, long long blocks) {
-  if (!s->max_levels) return 0;
-  const int64_t levels = ((const int64_t *)block)[op_args_levels_slot(s)];
-  return (size_t)s->slot_bytes * (size_t)(levels - 1) * (size_t)blocks;
-}
-
 mkc_status op_args_set_workspace(const struct op_source *s, void *block, long long blocks,
                                  void *workspace, size_t bytes, struct error *err) {
   const size_t wanted = op_args_workspace(s, block, blocks);

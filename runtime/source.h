@@ -71,6 +71,14 @@ static inline size_t op_args_bytes(const struct op_source *s) {
   return 8u * (size_t)(op_args_levels_slot(s) + (s->max_levels ? ARGS_LEVEL_SLOTS : 0));
 }
 
+/* Bytes of workspace of a launch with this argument block and so many blocks; 0: none. */
+static inline size_t op_args_workspace(const struct op_source *s, const void *args,
+                                       long long blocks) {
+  if (!s->max_levels) return 0;
+  const int64_t levels = ((const int64_t *)args)[op_args_levels_slot(s)];
+  return (size_t)s->slot_bytes * (size_t)(levels - 1) * (size_t)blocks;
+}
+
 /* The text without its #line directives, to read or to compile by hand; they point into templates
  * and specs, which the reader may not have. The caller frees it; NULL: out of memory. */
 char *op_source_plain(const struct op_source *s);

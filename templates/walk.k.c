@@ -310,7 +310,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% end
 
   for (int i = 0; i < STAGES - 1; i++) {
-    if (i * CHUNK$(minus_offset) < T) {
+    if ($(max_levels and "i < chunks" or "i * CHUNK < T")) {
 //% print_loads("      ", "i * CHUNK" .. minus_offset, "i")
     }
     cp_async_commit();

@@ -57,7 +57,7 @@ static mkc_status match_arrays(struct run *r, struct error *err) {
     if (!found || strcmp(found->axes, info.axes) != 0)
       return error_set(err, MKC_E_INTERNAL, "the op takes '%s' [%s], which the spec has not",
                        info.name, info.axes);
-    if (found != r->cu) found->dtype = info.dtype;
+    if (found != r->cu && found != r->position) found->dtype = info.dtype;
   }
   r->ht->present = mkc_op_arg_index(r->op, r->ht->name) >= 0;
   return MKC_OK;

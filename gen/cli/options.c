@@ -186,6 +186,11 @@ const struct option option_table[OPTION_COUNT] = {
     [OPTION_PLAN] = {.name = "plan",
                      .commands = C(SHOW),
                      .help = "print every plan instead, what it costs and why it is taken or not"},
+    [OPTION_POSITIONS] = {.name = "positions",
+                          .kind = KIND_TEXT,
+                          .value = "P,P,...",
+                          .commands = C(RUN),
+                          .help = "tokens that each sequence has had before, under a fenwick mask"},
     [OPTION_REFERENCE] = {.name = "reference",
                           .commands = C(RUN),
                           .help = "compare also where the whole reference would take too long: the "

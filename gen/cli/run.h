@@ -3,6 +3,7 @@
  *
  *   run_arrays.c   which arrays there are, their files and shapes
  *   run_packed.c   cu_seqlens and the sequences that it packs
+ *   run_position.c where each begins under a fenwick mask
  *   run_values.c   their values: drawn or read, rounded to the op's types
  *   run_device.c   the op on a device: memory, launches, times
  *   run_compare.c  the result against the float64 reference
@@ -36,6 +37,7 @@ struct run_array {
 
 struct run_sizes {
   int64_t B, T, H, dk, dv; /* 0: not known yet */
+  int64_t L, S;            /* levels of a fenwick mask, slots of its state: one less */
   int64_t Hqk;             /* heads of random inputs over dk; 0: H */
 };
 
@@ -54,10 +56,11 @@ struct run {
   int narrays;
   struct run_array *h0, *o, *ht; /* of a step h0 and ht are state, before and after */
   struct run_sizes n;
-  struct run_array *cu; /* cu_seqlens; NULL: the pass has none */
-  int64_t sequences;    /* that are packed; 0: none are */
-  int64_t *starts;      /* [sequences + 1], cu_seqlens */
-  bool random;          /* no array was given */
+  struct run_array *cu;       /* cu_seqlens; NULL: the pass has none */
+  struct run_array *position; /* NULL: there is no fenwick mask */
+  int64_t sequences;          /* that are packed; 0: none are */
+  int64_t *starts;            /* [sequences + 1], cu_seqlens */
+  bool random;                /* no array was given */
   uint64_t seed;
   mkc_context *ctx;
   mkc_op *op;
@@ -91,6 +94,12 @@ void run_append_shape(struct error *err, const int64_t *shape, int ndim); /* "[2
 /* Reads cu_seqlens, if there are any, and settles B and T by them. Errors: MKC_E_ARGUMENT for
  * numbers that do not begin at 0, decrease or overrun. */
 mkc_status run_packed_open(struct run *r, struct error *err);
+
+/* ---- run_position.c ---- */
+
+/* Reads the positions, if there are any, once B and T are settled; then settles the levels.
+ * Errors: MKC_E_ARGUMENT, MKC_E_USAGE for a wrong number or count of them. */
+mkc_status run_position_open(struct run *r, struct error *err);
 
 /* ---- run_values.c ---- */
 

@@ -18,14 +18,15 @@ static void set_axes(struct run_array *x) {
       [AXIS_NONE] = 0, [AXIS_DK] = 'k', [AXIS_DV] = 'v', [AXIS_LEVELS] = 'L', [AXIS_TAPS] = 'N'};
   char *p = x->axes;
   if (!x->leaf->param) *p++ = 'B', *p++ = 'T';
-  if (x->leaf->step) *p++ = 'S';
+  if (x->leaf->step) *p++ = 'n';
   *p++ = 'H';
   *p++ = letters[x->leaf->axis];
 }
 
 static void list_arrays(struct run *r) {
   const struct variant *v = r->variant;
-  r->narrays = v->nleaves + (r->pass == MKC_STEP ? 3 : 4);
+  const bool fenwick = v->branches[0].fenwick;
+  r->narrays = v->nleaves + (r->pass == MKC_STEP ? 3 : 4) + fenwick;
   r->arrays = arena_array(&r->cli->arena, struct run_array, r->narrays);
   for (int i = 0; i < v->nleaves; i++) {
     r->arrays[i] =
@@ -35,16 +36,24 @@ static void list_arrays(struct run *r) {
   r->h0 = &r->arrays[v->nleaves];
   r->o = r->h0 + 1;
   r->ht = r->h0 + 2;
-  *r->h0 = (struct run_array){.name = "h0", .axes = "BHkv", .optional = true};
+  if (fenwick) {
+    r->position = &r->arrays[r->narrays - 1];
+    *r->position = (struct run_array){.name = "position", .axes = "B", .optional = true};
+  }
+  *r->h0 = (struct run_array){.name = "h0", .optional = true};
   *r->o = (struct run_array){.name = "o", .axes = "BTHv", .output = true, .present = true};
-  *r->ht = (struct run_array){.name = "ht", .axes = "BHkv", .output = true, .optional = true};
+  *r->ht = (struct run_array){.name = "ht", .output = true, .optional = true};
+  strcpy(r->h0->axes, fenwick ? "BSHkv" : "BHkv");
+  strcpy(r->ht->axes, r->h0->axes);
   if (r->pass != MKC_STEP) {
     r->cu = r->h0 + 3;
     *r->cu = (struct run_array){.name = "cu_seqlens", .axes = "C", .optional = true};
     return;
   }
-  *r->h0 = (struct run_array){.name = "state", .axes = "NHkv", .present = true, .before = true};
-  *r->ht = (struct run_array){.name = "state", .axes = "NHkv", .output = true, .present = true};
+  *r->h0 = (struct run_array){.name = "state", .present = true, .before = true};
+  *r->ht = (struct run_array){.name = "state", .output = true, .present = true};
+  strcpy(r->h0->axes, fenwick ? "NSHkv" : "NHkv");
+  strcpy(r->ht->axes, r->h0->axes);
 }
 
 static mkc_status unknown_array(const struct run *r, const char *option, const char *name,
@@ -129,7 +138,11 @@ static mkc_status check_missing(const struct run *r, struct error *err) {
 
 /* A state belongs to a sequence, of a batch or packed. */
 static bool is_packed_state(const struct run *r, const struct run_array *x) {
-  return r->sequences && !strcmp(x->axes, "BHkv");
+  return r->sequences && (x == r->h0 || x == r->ht);
+}
+
+static bool is_integers(const struct run *r, const struct run_array *x) {
+  return x == r->cu || x == r->position;
 }
 
 static int64_t *size_of(struct run_sizes *n, char letter) {
@@ -138,6 +151,8 @@ static int64_t *size_of(struct run_sizes *n, char letter) {
   case 'N': return &n->B; /* a slot a sequence */
   case 'T': return &n->T;
   case 'H': return &n->H;
+  case 'L': return &n->L;
+  case 'S': return &n->S;
   case 'k': return &n->dk;
   case 'v': return &n->dv;
   default: return NULL;
@@ -146,16 +161,16 @@ static int64_t *size_of(struct run_sizes *n, char letter) {
 
 static mkc_status set_size(struct run *r, const char *name, const char *value, const char *text,
                            struct error *err) {
-  static const char *const names[] = {"B", "T", "H", "Hqk", "dk", "dv", NULL};
-  int64_t *const sizes[] = {&r->n.B, &r->n.T, &r->n.H, &r->n.Hqk, &r->n.dk, &r->n.dv};
+  static const char *const names[] = {"B", "T", "H", "Hqk", "L", "dk", "dv", NULL};
+  int64_t *const sizes[] = {&r->n.B, &r->n.T, &r->n.H, &r->n.Hqk, &r->n.L, &r->n.dk, &r->n.dv};
   for (int i = 0; names[i]; i++) {
     if (strcmp(name, names[i]) != 0) continue;
     if (*sizes[i]) return error_set(err, MKC_E_USAGE, "--shape %s: %s is given twice", text, name);
-    if (parse_number(value, 1, i < 4 ? INT32_MAX : 65536, sizes[i])) return MKC_OK;
+    if (parse_number(value, 1, i < 5 ? INT32_MAX : 65536, sizes[i])) return MKC_OK;
     return error_set(err, MKC_E_USAGE, "--shape %s: %s=%s is no whole number from 1 to %d", text,
-                     name, value, i < 4 ? INT32_MAX : 65536);
+                     name, value, i < 5 ? INT32_MAX : 65536);
   }
-  return error_set(err, MKC_E_USAGE, "--shape %s: '%s' is not one of B, T, H, Hqk, dk, dv", text,
+  return error_set(err, MKC_E_USAGE, "--shape %s: '%s' is not one of B, T, H, Hqk, L, dk, dv", text,
                    name);
 }
 
@@ -257,11 +272,12 @@ static int64_t head_count(const struct run_array *x) {
 static mkc_status settle_heads(struct run *r, struct error *err) {
   int64_t most = 0;
   for (int i = 0; i < r->narrays; i++)
-    if (r->arrays[i].in && head_count(&r->arrays[i]) > most) most = head_count(&r->arrays[i]);
+    if (r->arrays[i].in && !is_integers(r, &r->arrays[i]) && head_count(&r->arrays[i]) > most)
+      most = head_count(&r->arrays[i]);
   if (!r->n.H) r->n.H = most;
   for (int i = 0; i < r->narrays; i++) {
     const struct run_array *x = &r->arrays[i];
-    if (!x->in || x == r->cu) continue;
+    if (!x->in || x == r->cu || x == r->position) continue;
     if (r->n.H % head_count(x) != 0 || (!x->leaf && head_count(x) != r->n.H)) {
       wrong_shape(r, x, "; its heads must ", err);
       error_append(err, x->leaf ? "divide" : "be");
@@ -282,18 +298,22 @@ static mkc_status settle_shared_heads(struct run *r, struct error *err) {
                    (long long)r->n.Hqk, (long long)r->n.H);
 }
 
-/* What nothing has said yet, and the shapes of everything that was not read. */
-static void settle_shapes(struct run *r) {
-  static const struct run_sizes usual = {2, 200, 4, 64, 64, 0};
+/* What nothing has said yet. */
+static void settle_sizes(struct run *r) {
+  static const struct run_sizes usual = {.B = 2, .T = 200, .H = 4, .dk = 64, .dv = 64};
   if (!r->n.B) r->n.B = usual.B;
   if (!r->n.T) r->n.T = r->pass == MKC_STEP ? 1 : usual.T;
   if (!r->n.H) r->n.H = usual.H;
   if (!r->n.dk) r->n.dk = usual.dk;
   if (!r->n.dv) r->n.dv = usual.dv;
+}
+
+/* The shapes of everything that was not read. */
+static void settle_shapes(struct run *r) {
   for (int i = 0; i < r->narrays; i++) {
     struct run_array *x = &r->arrays[i];
     x->ndim = (int)strlen(x->axes);
-    for (int d = 0; d < x->ndim && !x->in && x != r->cu; d++) {
+    for (int d = 0; d < x->ndim && !x->in && !is_integers(r, x); d++) {
       const int64_t *n = size_of(&r->n, x->axes[d]);
       x->shape[d] = is_packed_state(r, x) && d == 0 ? r->sequences : n ? *n : 1;
       if (r->n.Hqk && x->axes[d] == 'H' && x->leaf && x->leaf->axis == AXIS_DK)
@@ -307,7 +327,7 @@ static void settle_shapes(struct run *r) {
 static mkc_status count_elements(struct run *r, struct error *err) {
   for (int i = 0; i < r->narrays; i++) {
     struct run_array *x = &r->arrays[i];
-    if (x == r->cu) continue;
+    if (is_integers(r, x)) continue;
     x->count = 1;
     for (int d = 0; d < x->ndim; d++) {
       if ((size_t)x->shape[d] > PTRDIFF_MAX / 16 / x->count)
@@ -326,14 +346,19 @@ mkc_status run_arrays_open(struct run *r, struct error *err) {
   if (!status) status = read_shape(r, err);
   if (!status) status = check_missing(r, err);
   for (int i = 0; i < r->narrays && !status; i++)
-    if (r->arrays[i].in && &r->arrays[i] != r->cu) status = read_array(r, &r->arrays[i], err);
+    if (r->arrays[i].in && !is_integers(r, &r->arrays[i]))
+      status = read_array(r, &r->arrays[i], err);
   for (int i = 0; i < r->narrays && !status; i++) /* h0 after it is known what its B is */
     if (r->arrays[i].in && r->arrays[i].leaf) status = agree(r, &r->arrays[i], err);
   if (!status) status = run_packed_open(r, err);
-  if (!status && r->h0->in) status = agree(r, r->h0, err);
   if (!status) status = settle_heads(r, err);
   if (status) return status;
   if (r->random && args_flag(&r->cli->args, OPTION_H0)) r->h0->present = true;
+  settle_sizes(r);
+  status = run_position_open(r, err);
+  if (r->n.L) r->n.S = r->n.L - 1;
+  if (!status && r->h0->in) status = agree(r, r->h0, err);
+  if (status) return status;
   settle_shapes(r);
   status = settle_shared_heads(r, err);
   return status ? status : count_elements(r, err);

@@ -30,16 +30,23 @@ struct part {
   double *h0, *o, *ht;
 };
 
+/* Matrices of a head's state. */
+static int64_t slots_of(const struct run *r) {
+  return r->position ? r->n.S : 1;
+}
+
 /* ---- gathering ---- */
 
 /* Rows of `width` floats of the heads that the part has; inputs of one sequence. */
 static double *gather(const struct part *p, const struct run_array *x, int64_t *ret_heads) {
   const bool tokens = x->axes[1] == 'T', state = x->axes[0] != 'H' && !tokens;
   const char *h = strchr(x->axes, 'H');
-  const int64_t rows = tokens ? p->tokens : 1;
+  const int64_t slots = x->axes[1] == 'S' ? x->shape[1] : 1;
+  const int64_t rows = tokens ? p->tokens : slots;
   int64_t width = 1;
   for (int d = (int)(h - x->axes) + 1; d < x->ndim; d++) width *= x->shape[d];
-  const float *from = x->values + (tokens ? p->first : state ? p->b : 0) * x->heads * width;
+  const int64_t first = tokens ? p->first : state ? p->b * slots : 0;
+  const float *from = x->values + first * x->heads * width;
   const int64_t head = p->head == ALL_HEADS ? 0 : p->head * x->heads / p->run->n.H;
   *ret_heads = p->head == ALL_HEADS ? x->heads : 1;
   double *out = malloc(sizeof *out * (size_t)(rows * *ret_heads * width + 1));
@@ -56,7 +63,7 @@ static mkc_status open_part(struct part *p, struct error *err) {
   p->first = r->sequences ? r->starts[p->b] : p->b * n->T;
   p->tokens = r->sequences ? r->starts[p->b + 1] - p->first : n->T;
   p->o = malloc(sizeof *p->o * (size_t)(p->tokens * p->heads * n->dv + 1));
-  p->ht = malloc(sizeof *p->ht * (size_t)(p->heads * n->dk * n->dv));
+  p->ht = malloc(sizeof *p->ht * (size_t)(slots_of(r) * p->heads * n->dk * n->dv));
   bool ok = p->o && p->ht;
   int64_t heads;
   for (int i = 0; i < r->variant->nleaves && ok; i++) {
@@ -86,28 +93,35 @@ static void add_error(struct run_error *e, float result, double reference) {
   }
 }
 
-/* An output [B,T,H,dv] or state [B,H,dk,dv] against the part's [rows,heads,width]. */
+/* An output [B,T,H,dv] or state [B,(slots,)H,dk,dv] against the part's [rows,heads,width]. */
 static void add_part(const struct part *p, const struct run_array *x, const double *reference,
                      struct run_error *e) {
-  const bool state = x->axes[1] == 'H';
+  const bool state = x->axes[1] != 'T';
   const struct run_sizes *n = &p->run->n;
-  const int64_t rows = state ? 1 : p->tokens, width = state ? n->dk * n->dv : n->dv;
-  const float *batch = x->values + (state ? p->b : p->first) * n->H * width;
+  const int64_t slots = slots_of(p->run);
+  const int64_t rows = state ? slots : p->tokens, width = state ? n->dk * n->dv : n->dv;
+  const float *batch = x->values + (state ? p->b * slots : p->first) * n->H * width;
   const int64_t head = p->head == ALL_HEADS ? 0 : p->head;
   for (int64_t i = 0; i < rows; i++)
     for (int64_t j = 0; j < p->heads * width; j++)
       add_error(e, batch[(i * n->H + head) * width + j], reference[i * p->heads * width + j]);
 }
 
-/* The state of no tokens is the one at the start. */
+/* The state of no tokens is the one at the start, of a fenwick mask its live slots. */
 static void keep_state(struct part *p) {
-  const size_t n = (size_t)(p->heads * p->run->n.dk * p->run->n.dv);
-  for (size_t i = 0; i < n; i++) p->ht[i] = p->h0 ? p->h0[i] : 0;
+  const struct run *r = p->run;
+  const bool given = r->position && r->position->present;
+  const int64_t live = given ? ((const int64_t *)r->position->packed)[p->b] : !r->position;
+  const size_t n = (size_t)(p->heads * r->n.dk * r->n.dv);
+  for (size_t i = 0; i < n * (size_t)slots_of(r); i++)
+    p->ht[i] = p->h0 && (live >> i / n & 1) ? p->h0[i] : 0;
 }
 
 static mkc_status compare_part(struct run *r, int64_t b, int64_t head, struct error *err) {
   struct part p = {.run = r, .b = b, .head = head};
   const struct variant *v = r->variant;
+  const bool given = r->position && r->position->present;
+  const int64_t *position = given ? (const int64_t *)r->position->packed + b : NULL;
   p.arrays = arena_array(&r->cli->arena, struct ref_array, v->nleaves + 1);
   mkc_status status = open_part(&p, err);
   if (head != ALL_HEADS) v = variant_at_head(&r->cli->arena, v, head, r->n.H);
@@ -116,8 +130,9 @@ static mkc_status compare_part(struct run *r, int64_t b, int64_t head, struct er
                                 .H = p.heads,
                                 .dk = (int)r->n.dk,
                                 .dv = (int)r->n.dv,
-                                .levels = 1,
+                                .levels = r->n.L ? (int)r->n.L : 1,
                                 .taps = 1,
+                                .position = position,
                                 .arrays = p.arrays,
                                 .h0 = p.h0,
                                 .o = p.o,

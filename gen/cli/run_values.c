@@ -103,7 +103,7 @@ static mkc_status check_memory(const struct run *r, size_t device_bytes, struct 
   double host = 0, device = 0;
   for (int i = 0; i < r->narrays; i++) {
     const struct run_array *x = &r->arrays[i];
-    if (!x->present || x == r->cu) continue;
+    if (!x->present || x == r->cu || x == r->position) continue;
     if (!x->before) device += (double)x->count * (double)dtype_bytes(x->dtype);
     host += (double)x->count * (double)(dtype_bytes(x->dtype) + sizeof *x->values);
   }
@@ -122,7 +122,7 @@ mkc_status run_arrays_fill(struct run *r, size_t device_bytes, struct error *err
   for (int i = 0; i < r->narrays; i++) {
     struct run_array *x = &r->arrays[i];
     mkc_status status = MKC_OK;
-    if (!x->present || x == r->cu) continue;
+    if (!x->present || x == r->cu || x == r->position) continue;
     if (x->output) {
       status = allocate_packed(x, err);
     } else {

@@ -39,6 +39,8 @@ struct guard {
   int dv;
   struct copy_of copies[OP_MAX_ARRAYS];
   int ncopies;
+  char *workspace; /* in place of the caller's */
+  size_t workspace_bytes;
   struct asan asan;
 };
 
@@ -143,6 +145,18 @@ static void point_to(const struct copy_of *c) {
   if (has(a, 'T') || has(a, 'S') || is_rows(a)) c->slots[SLOT_ROW] = (int64_t)c->row_stride / size;
 }
 
+/* Of its own, so that it starts as poison. False: out of memory. */
+static bool replace_workspace(struct guard *g, const struct op_source *s) {
+  const int64_t blocks = g->args[SLOT_B] * g->args[SLOT_H] * s->blocks_a_head;
+  g->workspace_bytes = op_args_workspace(s, g->args, blocks);
+  if (g->workspace_bytes == 0) return true;
+  g->workspace = aligned_alloc(POISON_BYTES, align_up(g->workspace_bytes, POISON_BYTES));
+  if (!g->workspace) return false;
+  memset(g->workspace, POISON, g->workspace_bytes);
+  g->args[op_args_levels_slot(s) + 1] = (int64_t)(uintptr_t)g->workspace;
+  return true;
+}
+
 mkc_status guard_create(const struct op_source *source, const void *args, struct guard **ret,
                         struct error *err) {
   struct guard *g = calloc(1, sizeof *g);
@@ -158,7 +172,7 @@ mkc_status guard_create(const struct op_source *source, const void *args, struct
     *c = describe(source, g->ncopies, g->args);
     if (c->array) g->bytes += (size_t)(c->batches * c->heads) * c->sequence;
   }
-  g->memory = g->args ? aligned_alloc(POISON_BYTES, g->bytes) : NULL;
+  if (g->args && replace_workspace(g, source)) g->memory = aligned_alloc(POISON_BYTES, g->bytes);
   if (!g->memory) {
     guard_destroy(g);
     return error_set(err, MKC_E_OUT_OF_MEMORY, "no memory for a checked launch's arrays");
@@ -182,6 +196,7 @@ void guard_destroy(struct guard *g) {
   if (!g) return;
   if (g->memory && g->asan.unpoison) g->asan.unpoison(g->memory, g->bytes);
   free(g->memory);
+  free(g->workspace);
   free(g->args);
   free(g);
 }
@@ -211,7 +226,13 @@ static const struct copy_of *find(const struct guard *g, const char *p) {
   return found;
 }
 
+static bool in_workspace(const struct guard *g, const void *p) {
+  return g->workspace && (uintptr_t)p - (uintptr_t)g->workspace < g->workspace_bytes;
+}
+
 enum guard_place guard_look(const struct guard *g, const void *p, size_t bytes) {
+  if (in_workspace(g, p))
+    return in_workspace(g, (const char *)p + bytes - 1) ? GUARD_ARRAY : GUARD_POISON;
   const struct copy_of *c = find(g, p);
   if (!c) return GUARD_ELSEWHERE;
   if ((const char *)p < c->data) return GUARD_POISON;
@@ -244,7 +265,9 @@ static void print_index(const struct guard *g, const struct copy_of *c, int64_t 
 
 bool guard_print(const struct guard *g, const void *p, struct buf *out) {
   const struct copy_of *c = find(g, p);
-  if (!c) return false;
+  if (in_workspace(g, p))
+    buf_printf(out, "the workspace at byte %zu", (size_t)((const char *)p - g->workspace));
+  if (!c) return in_workspace(g, p);
   if ((const char *)p < c->data) {
     buf_printf(out, "memory before the start of %s", c->array->name);
     return true;
