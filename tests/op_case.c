@@ -16,7 +16,7 @@
 
 struct side { /* an array on the host, and where the device sees it */
   mkc_arg_info info;
-  int64_t dims[4], stride[4]; /* B T H d; 0 sizes where there is no such dimension */
+  int64_t dims[5], stride[5];
   int ndim;
   size_t bytes, first; /* of the buffer; element 0 */
   bool present;
@@ -35,6 +35,7 @@ struct trial {
   struct side sides[OP_MAX_ARRAYS];
   int n;
   double *o, *ht; /* expected */
+  int64_t *positions;
 };
 
 enum { MARGIN = 256 }; /* poisoned elements before and after an array */
@@ -46,11 +47,12 @@ static void *must(void *p) {
 }
 
 static size_t element_size(mkc_dtype t) {
-  return t == MKC_BF16 || t == MKC_F16 ? 2 : 4;
+  return t == MKC_BF16 || t == MKC_F16 ? 2 : t == MKC_I64 ? 8 : 4;
 }
 
 static double get(const struct side *s, size_t at) {
   if (s->info.dtype == MKC_F32) return ((const float *)(const void *)s->host)[at];
+  if (s->info.dtype == MKC_I64) return (double)((const int64_t *)(const void *)s->host)[at];
   const uint16_t half = ((const uint16_t *)(const void *)s->host)[at];
   return s->info.dtype == MKC_BF16 ? bf16_to_float(half) : fp16_to_float(half);
 }
@@ -58,12 +60,25 @@ static double get(const struct side *s, size_t at) {
 static void put(struct side *s, size_t at, double x) {
   if (s->info.dtype == MKC_F32)
     ((float *)(void *)s->host)[at] = (float)x;
+  else if (s->info.dtype == MKC_I64)
+    ((int64_t *)(void *)s->host)[at] = (int64_t)x;
   else
     ((uint16_t *)(void *)s->host)[at] =
         s->info.dtype == MKC_BF16 ? bf16_from_float((float)x) : fp16_from_float((float)x);
 }
 
 /* ---- arrays ---- */
+
+static int64_t position_of(const struct op_case *c, int64_t sequence) {
+  return c->position + 7 * sequence;
+}
+
+/* As many as the last token sees and the state after it has slots for. */
+static int64_t levels_of(const struct op_case *c) {
+  int64_t n = 1;
+  for (int64_t x = position_of(c, c->B - 1) + c->T; x > 0; x >>= 1) n++;
+  return n;
+}
 
 /* Sizes by axes letter; strides by layout. Only token-major arrays have a layout. */
 static void lay_out(struct side *s, const struct op_case *c, int64_t heads) {
@@ -74,6 +89,8 @@ static void lay_out(struct side *s, const struct op_case *c, int64_t heads) {
     s->dims[i] = axis == 'B' || axis == 'N' ? c->B /* a slot a sequence */
                  : axis == 'T'              ? c->T
                  : axis == 'H'              ? heads
+                 : axis == 'L'              ? levels_of(c)
+                 : axis == 'S'              ? levels_of(c) - 1
                  : axis == 'k'              ? c->dk
                                             : c->dv;
     s->count *= (size_t)s->dims[i];
@@ -96,7 +113,7 @@ static void lay_out(struct side *s, const struct op_case *c, int64_t heads) {
   s->bytes = (MARGIN + (size_t)(s->stride[0] * s->dims[0]) + MARGIN) * element_size(s->info.dtype);
 }
 
-static size_t position(const struct side *s, size_t index) {
+static size_t place(const struct side *s, size_t index) {
   size_t at = s->first;
   for (int i = s->ndim - 1; i >= 0; i--) {
     at += (size_t)(s->stride[i] * (int64_t)(index % (size_t)s->dims[i]));
@@ -150,10 +167,20 @@ static int64_t heads_of(const struct op_case *c, const struct leaf *leaf) {
   return heads ? heads : c->H;
 }
 
+/* A slot that is not live is not read. */
+static void poison_dead_slots(struct side *s, const struct op_case *c) {
+  if (s->info.axes[1] != 'S') return;
+  const size_t slots = (size_t)s->dims[1], matrices = s->count / (size_t)s->dims[0] / slots;
+  for (size_t i = 0; i < s->count; i++) {
+    const size_t slot = i / matrices % slots, sequence = i / matrices / slots;
+    if (!(position_of(c, (int64_t)sequence) >> slot & 1)) put(s, place(s, i), NAN);
+  }
+}
+
 /* As before a launch: an output has the poison, a state the values that were drawn. */
 static void reset(const struct driver *cu, struct side *s) {
   poison(s);
-  for (size_t i = 0; i < s->count && s->info.in_place; i++) put(s, position(s, i), s->values[i]);
+  for (size_t i = 0; i < s->count && s->info.in_place; i++) put(s, place(s, i), s->values[i]);
   upload(cu, s);
 }
 
@@ -161,6 +188,8 @@ static void reset(const struct driver *cu, struct side *s) {
 static void fill(struct side *s, const struct leaf *leaf, const struct op_case *c, uint64_t seed) {
   static const struct leaf state = {.name = "h0", .min = -INFINITY, .max = INFINITY};
   ref_draw(leaf ? leaf : &state, seed, s->values, s->count);
+  for (size_t i = 0; i < s->count && s->info.dtype == MKC_I64; i++)
+    s->values[i] = (double)position_of(c, (int64_t)i);
   const bool gate = leaf && leaf->max == 0 && !leaf->param;
   const double norm = leaf && leaf->axis == AXIS_DK && !leaf->fp32 ? 1 / sqrt((double)c->dk) : 1;
   for (size_t i = 0; i < s->count; i++) {
@@ -170,8 +199,8 @@ static void fill(struct side *s, const struct leaf *leaf, const struct op_case *
   }
   if (c->set) c->set(c, s->info.name, s->values, s->count);
   for (size_t i = 0; i < s->count; i++) {
-    put(s, position(s, i), s->values[i]);
-    s->values[i] = get(s, position(s, i));
+    put(s, place(s, i), s->values[i]);
+    s->values[i] = get(s, place(s, i));
   }
 }
 
@@ -179,7 +208,7 @@ static void fill(struct side *s, const struct leaf *leaf, const struct op_case *
 static bool gaps_intact(const struct side *s) {
   const size_t size = element_size(s->info.dtype), n = s->bytes / size;
   bool *mine = must(calloc(n, sizeof *mine));
-  for (size_t i = 0; i < s->count; i++) mine[position(s, i)] = true;
+  for (size_t i = 0; i < s->count; i++) mine[place(s, i)] = true;
   bool intact = true;
   for (size_t i = 0; i < s->bytes; i++)
     if (!mine[i / size] && (unsigned char)s->host[i] != 0xff) intact = false;
@@ -209,10 +238,14 @@ static void make_arrays(struct trial *t) {
     allocate(t->device->cu, s);
     if (s->info.output && !s->info.in_place) continue;
     fill(s, leaf, c, c->seed + (uint64_t)i);
+    poison_dead_slots(s, c);
     upload(t->device->cu, s);
   }
   t->o = must(calloc((size_t)(c->B * c->T * c->H) * (size_t)c->dv, sizeof *t->o));
-  t->ht = must(calloc((size_t)(c->B * c->H) * (size_t)c->dk * (size_t)c->dv, sizeof *t->ht));
+  const size_t states = (size_t)(c->B * ref_state_slots(t->v, (int)levels_of(c)) * c->H);
+  t->ht = must(calloc(states * (size_t)c->dk * (size_t)c->dv + 1, sizeof *t->ht));
+  t->positions = must(calloc((size_t)c->B, sizeof *t->positions));
+  for (int64_t b = 0; b < c->B; b++) t->positions[b] = position_of(c, b);
 }
 
 /* ---- the reference, the op, and what came of it ---- */
@@ -229,7 +262,7 @@ static mkc_status run_reference(struct trial *t, struct error *err) {
                           .H = c->H,
                           .dk = c->dk,
                           .dv = c->dv,
-                          .levels = 1,
+                          .levels = (int)levels_of(c),
                           .taps = 1,
                           .chunk = 64,
                           .arrays = arrays,
@@ -240,13 +273,14 @@ static mkc_status run_reference(struct trial *t, struct error *err) {
     if (leaf) arrays[leaf->index] = (struct ref_array){t->sides[i].values, heads_of(c, leaf)};
     if (t->sides[i].present && (t->sides[i].info.in_place || is_named(&t->sides[i], "h0")))
       call.h0 = t->sides[i].values;
+    if (t->sides[i].present && is_named(&t->sides[i], "position")) call.position = t->positions;
   }
   return ref_run(t->v, REF_STATE, &call, err);
 }
 
 static double compare(struct side *s, const double *expected) {
   double *actual = must(calloc(s->count, sizeof(double)));
-  for (size_t i = 0; i < s->count; i++) actual[i] = get(s, position(s, i));
+  for (size_t i = 0; i < s->count; i++) actual[i] = get(s, place(s, i));
   const double error = ref_relative_l2(actual, expected, s->count);
   free(actual);
   return error;
@@ -260,9 +294,14 @@ static mkc_status launch(struct trial *t, struct error *err) {
     if (s->present && s->info.output) reset(cu, s);
     args[i] = tensor(s);
   }
-  const mkc_status status = mkc_op_launch(t->op, args, t->n, NULL, 0, NULL);
+  struct side workspace = {.count = 1};
+  mkc_status status = mkc_op_workspace(t->op, args, t->n, &workspace.bytes);
+  if (workspace.bytes) allocate(cu, &workspace);
+  if (workspace.bytes) upload(cu, &workspace);
+  if (!status) status = mkc_op_launch(t->op, args, t->n, workspace.device, workspace.bytes, NULL);
   if (status) return error_set(err, status, "%s", mkc_last_error());
   if (cu && cu->cuCtxSynchronize()) return error_set(err, MKC_E_CUDA, "the kernel failed");
+  if (workspace.bytes) release(cu, &workspace);
   for (int i = 0; i < t->n; i++)
     if (t->sides[i].present && t->sides[i].info.output) download(cu, &t->sides[i]);
   return MKC_OK;
@@ -302,6 +341,7 @@ static mkc_status run_prepared(struct trial *t, struct op_outcome *ret, struct e
   for (int i = 0; i < t->n; i++) release(t->device->cu, &t->sides[i]);
   free(t->o);
   free(t->ht);
+  free(t->positions);
   return status;
 }
 
@@ -379,6 +419,7 @@ void op_case_print(struct buf *out, const struct op_case *c) {
              (int)(c->v_heads ? c->v_heads : c->H), (int)(c->scalar_heads ? c->scalar_heads : c->H),
              c->dk, c->dv, c->chunk, c->align, layouts[c->layout], c->state ? " state" : "",
              c->gates ? " resets" : "");
+  if (c->position) buf_printf(out, " position %d", (int)c->position);
   if (c->arch) buf_printf(out, " %s", c->arch);
   if (c->heads) buf_printf(out, " heads %d", c->heads);
 }

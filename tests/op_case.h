@@ -29,6 +29,7 @@ struct op_case {
   enum layout layout;
   const char *arch; /* NULL: the device's own */
   bool state;       /* h0 and ht; a step has one in any case */
+  int64_t position; /* under fenwick, of the first sequence; each further one has 7 tokens more */
   mkc_dtype dtype;
   int chunk, align; /* 0: the planner's choice, what the sizes allow */
   int heads;        /* the planner's hint; 0: a filled card */

@@ -62,6 +62,9 @@ static void sweep(const struct op_device *device, bool full) {
                                       "simple_gla",
                                       "mamba2_core",
                                       "mamba2",
+                                      "log_linear_attention",
+                                      "log_linear_retnet",
+                                      "log_linear_mamba2",
                                       "linear_attention_elu",
                                       "gated_rfa",
                                       "deltanet",
@@ -92,6 +95,7 @@ static void sweep(const struct op_device *device, bool full) {
         c.qk_heads = k % 3 == 1 ? 1 : c.H;
         c.layout = (enum layout)(k % NLAYOUTS);
         c.state = k % 4 != 1;
+        if (!strncmp(specs[s], "log_linear", 10) && c.state) c.position = 29 * k % 300;
         c.gates = k % 2;
         c.chunk = d < 3 ? chunks[k % 7] : 0;
         if (s >= FIRST_TO_64 && c.chunk > 64) c.chunk = 0;
