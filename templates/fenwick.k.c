@@ -253,9 +253,9 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
 //% end
     const int end = chunk_rows(T, t0);
     int first_row = 0; /* of the block */
-    for (int bit = LOG2_CHUNK; bit >= 0; bit--) {
-      const int rows = 1 << bit; /* of the block */
-      if ((end & rows) == 0 || (bit < LOG2_CHUNK && !a.ht.at)) continue;
+    for (int left = end == CHUNK || a.ht.at ? end : 0; left != 0;) {
+      const int bit = bit_length((u32)left) - 1, rows = 1 << bit; /* the block's */
+      left -= rows;
       TILE_UNROLL
       for (int nb = 0; nb < $(K) / 8; nb++) state[nb][0] = state[nb][1] = state[nb][2] = state[nb][3] = 0.0f;
       TILE_UNROLL

@@ -62,12 +62,13 @@ TILE_FN int bit_length(u32 x) { return 32 - tile_clz(x); }
 /* weights of a chunk's rows `skip` to `rows`: starts the copy; the others are zeroed, not read */
 TILE_FN void load_weights(float *restrict dst, const float *restrict src, i64 stride, int levels,
                           int skip, int rows) {
-  const int level = tile_lane();
-  for (int row = tile_warp(); row < CHUNK; row += WARPS) {
+  const int level = tile_lane(), first = tile_warp();
+  if (level >= levels) return;
+  TILE_UNROLL
+  for (int row = first; row < CHUNK; row += WARPS) {
     const int inside = row >= skip && row < rows;
-    if (level < levels)
-      cp_async_4(dst + row * LEVEL_ROW + level, src + (inside ? (row - skip) * stride + level : 0),
-                 inside ? 4 : 0);
+    const i64 from = inside ? (row - skip) * stride + level : 0;
+    cp_async_4(dst + row * LEVEL_ROW + level, src + from, inside ? 4 : 0);
   }
 }
 //% end

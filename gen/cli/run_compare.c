@@ -201,6 +201,10 @@ static void set_tolerances(struct run *r) {
   r->error_o.tolerance = bf16 ? 5e-3 : fp16 ? 1e-3 : 1e-5;
   r->error_ht.tolerance = bf16 ? 3e-3 : fp16 ? 1e-3 : 1e-5;
   if (erases) r->error_o.tolerance = r->error_ht.tolerance = bf16 ? 1e-2 : fp16 ? 4e-3 : 1e-5;
+  if (r->position && !erases) { /* blocks are joined, and rounded, once a level */
+    r->error_o.tolerance = bf16 ? 6e-3 : fp16 ? 3e-3 : 1e-5;
+    r->error_ht.tolerance = bf16 ? 5e-3 : fp16 ? 3e-3 : 1e-5;
+  }
   if (r->pass != MKC_STEP) return;
   r->error_o.tolerance = bf16 ? 4e-3 : fp16 ? 5e-4 : 1e-5; /* what rounding o can do: 2^-8, 2^-11 */
   r->error_ht.tolerance = 1e-5;
