@@ -234,19 +234,24 @@ int scan_table_floats(const struct branch *b, const struct scan_roles *r, int ch
          (r->q.nterms > 0 ? row : 0);
 }
 
+/* Of a normaliser: z twice, the parts of the row sums, the factors. */
+static int rowsum_floats(int dk, int chunk) {
+  const int parts = 1 + (chunk + 31) / 32;
+  return 2 * scan_round_up(dk, 16) + (parts + 1) * chunk;
+}
+
 /* Mirrors SMEM_BYTES of the template; the CPU device refuses a launch with less. */
 static int smem_bytes(const struct plan *p, const struct variant *v,
                       const struct scan_roles *roles) {
-  enum { PAD = 8, ONES = 16 }; /* elements a row */
+  enum { PAD = 8 }; /* elements a row */
   const int chunk = p->config.chunk;
-  const bool normalised = v->normaliser != NULL;
   struct leaf_list tiles;
   scan_tiles(v, roles, &tiles);
   const int qk_tile = chunk * (scan_round_up(p->config.dk, 16) + PAD);
-  const int v_tile = chunk * (p->dv_tile + (normalised ? ONES : 0) + PAD);
+  const int v_tile = chunk * (p->dv_tile + PAD);
   const int stage = 2 * qk_tile + (1 + tiles.n) * v_tile;
-  const int floats =
-      2 * scan_table_floats(&v->branches[0], roles, chunk) + (normalised ? chunk : 0);
+  const int floats = 2 * scan_table_floats(&v->branches[0], roles, chunk) +
+                     (v->normaliser ? rowsum_floats(p->config.dk, chunk) : 0);
   return 2 * (p->stages * stage + chunk * (chunk + PAD) + v_tile) + 4 * floats;
 }
 
@@ -324,7 +329,7 @@ static bool reduces_over_dv(const struct variant *v, const struct scan_roles *ro
 
 void scan_fit(struct plan *p, const struct variant *v, const struct scan_roles *roles,
               int registers, struct arena *a) {
-  const int warps = p->dv_tile / 16 + (v->normaliser ? 1 : 0);
+  const int warps = p->dv_tile / 16;
   p->threads = warps * 32;
   const int given = registers_given(p->target, warps);
   p->blocks_a_head = (p->config.dv + p->dv_tile - 1) / p->dv_tile;

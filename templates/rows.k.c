@@ -11,7 +11,8 @@
 //% --                                              in place in `tile`; of[field]: the others' tiles
 //% --   print_row_combine(rows)                    the functions that combine lanes, once
 //% --
-//% -- Eight lanes look after a token, so a warp after four; a lane has every eighth pair of channels.
+//% -- Eight lanes look after a token, so a warp after four. A lane has every eighth pair of channels or,
+//% -- where the width allows, every eighth eight of them, which move at once.
 //% local function each_code(row)
 //%   local codes = {}
 //%   for _, r in ipairs(row.reductions) do codes[#codes + 1] = r.term end
@@ -75,6 +76,15 @@ TILE_FN float row_$(f[1])(float x) {
 //% function print_map(name, row, tile, target, what)
 //% local all = reads(row)
 //% local padded = tile.columns == "channels" or tile.width ~= tile.padded_width
+//% local floats = false
+//% for _, x in ipairs(all.channels) do floats = floats or in_floats(x) end
+//% local vector = tile.padded_width % 64 == 0 and not floats and 4 or 1
+//% -- of word i: its channel, and that of the first of those that move with it
+//% local first = vector == 1 and "lane + LANES * i" or "VECTOR * lane + LANES * (i - i % VECTOR)"
+//% local channel = "2 * (" .. first .. (vector > 1 and " + i % VECTOR)" or ")")
+//% local function words(field)
+//%   return field .. " + row * " .. tile.row .. " + 2 * (" .. first .. ")"
+//% end
 //% local parameters = { element .. " *" .. target }
 //% for _, x in ipairs(all.channels) do
 //%   if x.field ~= target then
@@ -95,7 +105,12 @@ TILE_FN float row_$(f[1])(float x) {
 
 /* $(what) of a chunk's $(max_levels and "rows `skip` to `rows`, row 0 token t0" or "`rows` tokens from t0 on"), in place; the $(max_levels and "others" or "rows past them") become zero */
 TILE_FN void map_$(name)($(join(unpack(parameters)))) {
+//% if vector == 1 then
   enum { LANES = 8, WORDS = $(tile.padded) / 2 / LANES }; /* a lane's, of two channels each */
+//% else
+  /* a lane's words, of two channels each, VECTOR of them side by side */
+  enum { LANES = 8, WORDS = $(tile.padded) / 2 / LANES, VECTOR = $(vector) };
+//% end
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
 //% if all.inputs then
@@ -106,12 +121,16 @@ TILE_FN void map_$(name)($(join(unpack(parameters)))) {
     tile_f2 pair_$(x.field)[WORDS];
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++)
-      pair_$(x.field)[i] = ld_f32x2($(x.field) + row * F_ROW + 2 * (lane + LANES * i));
+      pair_$(x.field)[i] = ld_f32x2($(x.field) + row * F_ROW + $(channel));
 //% elseif not x.param then
     u32 word_$(x.field)[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_$(x.field)[i] = ld_u32($(x.field) + row * $(tile.row) + 2 * (lane + LANES * i));
+//% if vector == 1 then
+    for (int i = 0; i < WORDS; i++) word_$(x.field)[i] = ld_u32($(words(x.field)));
+//% else
+    for (int i = 0; i < WORDS; i += VECTOR)
+      ld_u32x4(word_$(x.field) + i, $(words(x.field)));
+//% end
 //% end
 //% end
 //% for i, r in ipairs(row.reductions) do
@@ -121,7 +140,7 @@ TILE_FN void map_$(name)($(join(unpack(parameters)))) {
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
 //% if padded or has_param(r.term) then
-      const int channel = 2 * (lane + LANES * i);
+      const int channel = $(channel);
 //% end
 //% if padded then
       if (channel < $(tile.columns)) {
@@ -139,17 +158,33 @@ $(indent)$(x) = $(sum and x .. " + " .. value or "tile_max(" .. x .. ", " .. val
     $(x) = $((r.finish:gsub("%f[%w]x%f[%W]", x)));
 //% end
 //% end
+//% local value = "pack_" .. kind .. "x2(" .. call(name .. "_value", row.value, "lo") .. ", " ..
+//%               call(name .. "_value", row.value, "hi") .. ")"
+//% local result = vector == 1 and "result" or "result[i % VECTOR]"
+//% if vector > 1 then
+    u32 result[VECTOR];
+//% end
+//% if not padded then
+    const u32 inside = $(max_levels and "row >= skip && " or "")row < rows ? 0xffffffffu : 0;
+//% end
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
 //% if padded or has_param(row.value) then
-      const int channel = 2 * (lane + LANES * i);
+      const int channel = $(channel);
 //% end
-      float low = 0.0f, high = 0.0f;
-      if ($(max_levels and "row >= skip && " or "")row < rows$(padded and " && channel < " .. tile.columns or "")) {
-        low = $(call(name .. "_value", row.value, "lo"));
-        high = $(call(name .. "_value", row.value, "hi"));
-      }
-      st_u32($(target) + row * $(tile.row) + 2 * (lane + LANES * i), pack_$(kind)x2(low, high));
+//% if padded then
+      $(vector == 1 and "u32 " or "")$(result) = 0;
+      if ($(max_levels and "row >= skip && " or "")row < rows && channel < $(tile.columns))
+        $(result) = $(value);
+//% else
+      $(vector == 1 and "const u32 " or "")$(result) = inside & $(value);
+//% end
+//% if vector == 1 then
+      st_u32($(words(target)), result);
+//% else
+      if (i % VECTOR == VECTOR - 1)
+        st_u32x4($(words(target)), result[0], result[1], result[2], result[3]);
+//% end
     }
   }
 }

@@ -12,14 +12,14 @@
 //% -- B operand of Q S, so the state never passes through shared memory.
 //% -- Scalars that the roles of a token are multiplied by become a write weight (of k and v), which
 //% -- scales P's columns and the state's update, and a read weight (of q), which scales O's rows.
-//% -- A normaliser is a function of rowsum, what o would be of v = 1: one more warp has ones for its
-//% -- columns of V, and all else is the same for it. What the spec multiplies v by is in V then, not in
-//% -- the write weight, since rowsum does not see it. Every warp multiplies its rows by sRowFactor.
+//% -- A normaliser is a function of rowsum, what o would be of v = 1 (rowsum.k.c). What the spec
+//% -- multiplies v by is in V then, not in the write weight, since rowsum does not see it.
 //% keys = { { name = "q", field = q_field, array = q_array, row = row_q },
 //%          { name = "k", field = k_field, array = k_array, row = row_k } }
 //% delta, erase, erase_before, besides = false, false, false, false
 //% square_p, decay_inputs = true, {}
 //% include("templates/walk.k.c")
+//% if normaliser then include("templates/rowsum.k.c") end
 //% print_title()
 
 enum {
@@ -28,10 +28,7 @@ enum {
   SMEM_P = $(last) + 2 * STAGES * V_TILE,
   SMEM_O = SMEM_P + 2 * CHUNK * P_ROW,
 //% local after_o = "SMEM_O + 2 * V_TILE"
-//% if normaliser then
-  SMEM_ROW_FACTOR = $(after_o),
-//% after_o = "SMEM_ROW_FACTOR + 4 * CHUNK"
-//% end
+//% if normaliser then after_o = print_rowsum_enum(after_o) end
 //% if token then
   SMEM_TABLE = $(after_o),
 //% print_table_enum()
@@ -41,17 +38,17 @@ enum {
 //% end
 };
 //% print_functions()
+//% if normaliser then print_rowsum_functions() end
 //% print_kernel()
   TILE_SMEM($(element), sP, SMEM_P, CHUNK * P_ROW);
   TILE_SMEM($(element), sO, SMEM_O, V_TILE);
-//% if normaliser then
-  TILE_SMEM(float, sRowFactor, SMEM_ROW_FACTOR, CHUNK); /* of the rows of O */
-//% end
+//% if normaliser then print_rowsum_tiles() end
 //% if token then
   TILE_SMEM(float, sTable, SMEM_TABLE, 2 * TABLE); /* of this chunk and the next */
 //% end
 //% print_start()
 //% print_chunk()
+//% if normaliser then print_rowsums_of_state() end
 
     /* P: each warp takes 16 rows and blocks of 32 columns that reach the diagonal */
     for (int unit = warp; unit < ROW_BLOCKS * ((ROW_BLOCKS + 1) / 2); unit += WARPS) {
@@ -103,6 +100,7 @@ enum {
           st_u32(sP + i0 * P_ROW + j, pack_$(kind)x2(p[nb][0], p[nb][1]));
           st_u32(sP + i1 * P_ROW + j, pack_$(kind)x2(p[nb][2], p[nb][3]));
         }
+//% if normaliser then print_rowsum_of_block() end
       }
     }
 

@@ -2,19 +2,14 @@
 //% -- solve.k.c - what solves (I + L) U = X, block of 16 tokens by block: sums of two 16-bit numbers as
 //% -- operands, the inverse of a diagonal block, X.
 //% --
-//% -- In: kind, element, decay, write, erase; from the template the constants D_ROW, the floats of a row
+//% -- In: kind, element, decay, write, erase, print_split2 (walk.k.c); from the template the constants D_ROW, the floats of a row
 //% -- of a diagonal block, and P_ROW.
 //% -- Out: functions of Lua that print
 //% --
 //% --   print_solve_functions()   split2, split_operand, mma_split, invert_diagonal
 //% --   print_residual(x)         for block mb of a chunk: X' = V' - X', in x, 2 of the warp's accumulators
 //% function print_solve_functions()
-
-/* x and y, each as the sum of two 16-bit numbers: `low` has what rounding to `high` leaves */
-TILE_FN void split2(float x, float y, u32 *high, u32 *low) {
-  *high = pack_$(kind)x2(x, y);
-  *low = pack_$(kind)x2(x - $(kind)lo_f32(*high), y - $(kind)hi_f32(*high));
-}
+//% print_split2()
 
 /* two accumulators side by side (16 x 16), split and repacked as an A operand */
 TILE_FN void split_operand(float x[2][4], u32 *high, u32 *low) {

@@ -448,7 +448,11 @@ TILE_FN float tile_tanh(float x) {
   return __builtin_tanhf(x);
 }
 TILE_FN float tile_elu(float x) {
-  return x > 0.0f ? x : __builtin_expm1f(x);
+  const float series =
+      x * (1.0f +
+           x * (1.0f / 2 + x * (1.0f / 6 + x * (1.0f / 24 + x * (1.0f / 120 + x * (1.0f / 720))))));
+  const float negative = x > -0.375f ? series : tile_exp2(1.4426950408889634f * x) - 1.0f;
+  return x > 0.0f ? x : negative;
 }
 TILE_FN float tile_sin(float x) {
   return __builtin_sinf(x);

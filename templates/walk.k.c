@@ -12,7 +12,7 @@
 //% --   decay_inputs  the inputs over dk that the decays read, { field, tile }, whose chunks are
 //% --                 tiles of floats; the template places them, [STAGES][CHUNK][F_ROW]
 //% --
-//% -- Where there is a normaliser (the scan's alone), the template places sRowFactor, CHUNK floats.
+//% -- Where there is a normaliser (the scan's alone), the template includes rowsum.k.c, too.
 //% --
 //% -- Where there are levels, the chunks lie on the grid of absolute positions: row i of chunk n is
 //% -- token n CHUNK - offset + i, and the first chunk lacks its first `offset` rows. The states are the
@@ -32,8 +32,7 @@
 //% --   print_next_gates()           loads for the table after the next, once P is complete
 //% --   print_output()               out[ROW_BLOCKS][2][4] as the spec wants it, to sO; }
 //% --   print_end()                  the last store, the last state
-//% local one = kind == "f16" and "1.0f / ROWSUM_UNIT" or "1.0f" -- of ROWSUM_WARP
-//% warps = dv_tile // 16 + (normaliser and 1 or 0)
+//% warps = dv_tile // 16
 //% K = dk == dk_pad and "DK" or "DK_PAD" -- columns that the matrix operations see
 //% local padded_dv = dv % dv_tile ~= 0
 //% local channels = not padded_dv and "DV_TILE" or splits == 1 and "DV" or "channels" -- of a block
@@ -100,15 +99,7 @@
   SPLITS = $(splits), /* blocks a head */
   CHUNK = $(chunk), /* tokens a step */
   STAGES = $(stages), /* chunks of q, k and v in shared memory */
-//% if normaliser then
-  WARPS = DV_TILE / 16 + 1,
-  ROWSUM_WARP = WARPS - 1, /* its columns of V are ones, so those of Q S + P V are rowsum */
-//% if kind == "f16" then
-  ROWSUM_UNIT = 16, /* but in this unit: fp16 ends at 65504, which sums over many tokens reach */
-//% end
-//% else
   WARPS = DV_TILE / 16,
-//% end
   THREADS = 32 * WARPS,
   ROW_BLOCKS = CHUNK / 16,
 //% if token or inputs[1] then
@@ -122,11 +113,7 @@
   /* A row of a tile, in elements: 8 more than it has, so that the eight rows that an ldmatrix reads
    * at once lie in different banks. Elements of a chunk's tiles; byte offsets in shared memory. */
   QK_ROW = $(K) + 8,
-//% if normaliser then
-  V_ROW = DV_TILE + 16 + 8, /* after the channels of V come the ones of ROWSUM_WARP */
-//% else
   V_ROW = DV_TILE + 8,
-//% end
   P_ROW = $(square_p and "CHUNK" or 16) + 8,
   QK_TILE = CHUNK * QK_ROW,
   V_TILE = CHUNK * V_ROW,
@@ -213,11 +200,6 @@ TILE_FN float output_value(
   return $(output.value);
 }
 //% end
-//% if normaliser then
-
-/* what a row is divided by */
-//% print_code("normaliser", normaliser)
-//% end
 //% print_load("qk", qk_tile, keys[3] and "q, k or e" or "q or k")
 //% if f_tile then print_load("f", f_tile, "an input of the decays") end
 //% print_load("v", v_tile, tiles[1] and "an array over dv" or "v")
@@ -237,6 +219,15 @@ TILE_FN void scale4(float *x, float low, float high) {
   x[1] *= low;
   x[2] *= high;
   x[3] *= high;
+}
+//% end
+//% -- the sum of two 16-bit numbers in place of a float
+//% function print_split2()
+
+/* x and y, each as the sum of two 16-bit numbers: `low` has what rounding to `high` leaves */
+TILE_FN void split2(float x, float y, u32 *high, u32 *low) {
+  *high = pack_$(kind)x2(x, y);
+  *low = pack_$(kind)x2(x - $(kind)lo_f32(*high), y - $(kind)hi_f32(*high));
 }
 //% end
 //% function print_kernel()
@@ -301,8 +292,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
   /* rows 16 warp .. 16 warp + 15 of S' (dv), all columns of dk, as mma accumulators */
   float state[$(K) / 8][4] = {{0}};
 //% if normaliser then
-  for (int i = tile_tid(); i < STAGES * CHUNK * 8; i += THREADS) /* the ones, two at a time */
-    st_u32(sV + i / 8 * V_ROW + DV_TILE + i % 8 * 2, pack_$(kind)x2($(one), $(one)));
+//% print_rowsum_start()
 //% elseif not max_levels then
   if (a.h0.at) {
 //% print_state("h0", "const ", "state[n][e] = h0[k * a.h0.token + v]")
@@ -402,35 +392,11 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
     }
 //% end
 //% end
-//% -- sRowFactor: what the rows of Q S + P V are multiplied by, 1 / normaliser and the weights of q
-//% local function print_row_factors()
-//% local gates, unit = normaliser.inputs[1], kind == "f16" and "ROWSUM_UNIT * " or ""
-//% local weight = read and "table[READ + i]" .. scaled or scale and "scale"
-//% local arguments = join(call_code(normaliser, "of_token"), "rowsum")
-    if (warp == ROWSUM_WARP && frag_col == 0) {
-      TILE_UNROLL
-      for (int e = 0; e < 2 * ROW_BLOCKS; e++) {
-        const int i = 8 * e + frag_row;
-//% if gates then
-        const gate_values of_token = load_gate(&a, $(each(inputs, "%")), t0 + i, T);
-//% end
-//% if weight then
-        const float weight = $(weight);
-//% end
-        const float rowsum = $(weight and "weight * " or "")$(unit)out[e / 2][0][2 * (e % 2)];
-        const float divisor = normaliser($(arguments));
-        /* a row that sees nothing is 0, not 0/0 */
-        sRowFactor[i] = rowsum == 0.0f && divisor == 0.0f ? 0.0f : $(weight and "weight" or "1.0f") / divisor;
-      }
-    }
-    barrier_sync(); /* sRowFactor is complete */
-//% end
 //% function print_output()
 //% if normaliser then print_row_factors() end
     TILE_UNROLL
     for (int mb = 0; mb < ROW_BLOCKS; mb++) {
 //% if normaliser then
-      if (warp == ROWSUM_WARP) continue; /* it has no channels */
       const float *factor = sRowFactor + 16 * mb + frag_row;
       const float r0 = factor[0], r1 = factor[8];
 //% elseif read then

@@ -163,7 +163,7 @@ static void test_normaliser(void **state) {
   assert_true(weight && end && v);
   assert_true(strstr(weight, "gate.in_i") < end);
   assert_true(v < weight || v > end);
-  assert_int_equal(s.threads, 32 * 5);
+  assert_int_equal(s.threads, 32 * 4);
   op_source_finish(&s);
 }
 

@@ -333,7 +333,7 @@ const struct op ops[] = {
     POINTWISE(softplus, -80, 80, 4, 6),
     POINTWISE(silu, -80, 80, 4, 6),
     POINTWISE(tanh, -10, 10, 2, 4),
-    POINTWISE(elu, -80, 80, 2, 4),
+    POINTWISE(elu, -2, 1, 8, 16),
     POINTWISE(sin, -1000, 1000, 2, 4),
     POINTWISE(cos, -1000, 1000, 2, 4),
 };

@@ -76,8 +76,6 @@ TILE_FN float warp_shuffle_idx_f32(float x, int lane) {
   return r;
 }
 
-TILE_FN u32 ld_u32(const void *p) { return *(const u32 *)p; }
-
 TILE_FN void st_u32(void *p, u32 x) { *(u32 *)p = x; }
 
 typedef struct __align__(8) tile_f2 { float x, y; } tile_f2;
@@ -96,6 +94,24 @@ typedef struct __align__(16) tile_f4 { float x, y, z, w; } tile_f4;
 TILE_FN tile_f4 ld_f32x4(const void *p) { return *(const tile_f4 *)p; }
 
 typedef struct __align__(16) tile_u4 { u32 x, y, z, w; } tile_u4;
+
+/* four words, their address 16-byte aligned, to and from registers */
+TILE_FN void ld_u32x4(u32 *r, const void *p) {
+  const tile_u4 v = *(const tile_u4 *)p;
+  r[0] = v.x;
+  r[1] = v.y;
+  r[2] = v.z;
+  r[3] = v.w;
+}
+
+TILE_FN void st_u32x4(void *p, const u32 *r) {
+  tile_u4 v;
+  v.x = r[0];
+  v.y = r[1];
+  v.z = r[2];
+  v.w = r[3];
+  *(tile_u4 *)p = v;
+}
 
 /* 16 bytes from src to dst, either side global or shared, both 16-byte aligned */
 TILE_FN void copy_16(void *dst, const void *src) { *(tile_u4 *)dst = *(const tile_u4 *)src; }
@@ -333,17 +349,18 @@ TILE_FN float q_value(const head_values per_head, const float in_k, const float 
 
 /* q of a chunk's `rows` tokens from t0 on, in place; the rows past them become zero */
 TILE_FN void map_q(bf16 *in_q, const bf16 *in_k, const head_values per_head, int rows) {
-  enum { LANES = 8, WORDS = DK / 2 / LANES }; /* a lane's, of two channels each */
+  /* a lane's words, of two channels each, VECTOR of them side by side */
+  enum { LANES = 8, WORDS = DK / 2 / LANES, VECTOR = 4 };
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
     u32 word_in_q[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_in_q[i] = ld_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i += VECTOR)
+      ld_u32x4(word_in_q + i, in_q + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)));
     u32 word_in_k[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_in_k[i] = ld_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i += VECTOR)
+      ld_u32x4(word_in_k + i, in_k + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)));
     float row0 = 0.0f;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
@@ -360,14 +377,12 @@ TILE_FN void map_q(bf16 *in_q, const bf16 *in_k, const head_values per_head, int
     }
     row1 = row_sum(row1);
     row1 = 1.0f / tile_sqrt(row1 + 9.99999997e-07f);
+    u32 result[VECTOR];
+    const u32 inside = row < rows ? 0xffffffffu : 0;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
-      float low = 0.0f, high = 0.0f;
-      if (row < rows) {
-        low = q_value(per_head, bf16lo_f32(word_in_k[i]), bf16lo_f32(word_in_q[i]), row0, row1);
-        high = q_value(per_head, bf16hi_f32(word_in_k[i]), bf16hi_f32(word_in_q[i]), row0, row1);
-      }
-      st_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
+      result[i % VECTOR] = inside & pack_bf16x2(q_value(per_head, bf16lo_f32(word_in_k[i]), bf16lo_f32(word_in_q[i]), row0, row1), q_value(per_head, bf16hi_f32(word_in_k[i]), bf16hi_f32(word_in_q[i]), row0, row1));
+      if (i % VECTOR == VECTOR - 1) st_u32x4(in_q + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result);
     }
   }
 }
@@ -382,13 +397,14 @@ TILE_FN float k_value(const float in_k, const float row0) {
 
 /* k of a chunk's `rows` tokens from t0 on, in place; the rows past them become zero */
 TILE_FN void map_k(bf16 *in_k, int rows) {
-  enum { LANES = 8, WORDS = DK / 2 / LANES }; /* a lane's, of two channels each */
+  /* a lane's words, of two channels each, VECTOR of them side by side */
+  enum { LANES = 8, WORDS = DK / 2 / LANES, VECTOR = 4 };
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
     u32 word_in_k[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_in_k[i] = ld_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i += VECTOR)
+      ld_u32x4(word_in_k + i, in_k + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)));
     float row0 = 0.0f;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
@@ -397,14 +413,12 @@ TILE_FN void map_k(bf16 *in_k, int rows) {
     }
     row0 = row_sum(row0);
     row0 = 1.0f / tile_sqrt(row0 + 9.99999997e-07f);
+    u32 result[VECTOR];
+    const u32 inside = row < rows ? 0xffffffffu : 0;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
-      float low = 0.0f, high = 0.0f;
-      if (row < rows) {
-        low = k_value(bf16lo_f32(word_in_k[i]), row0);
-        high = k_value(bf16hi_f32(word_in_k[i]), row0);
-      }
-      st_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
+      result[i % VECTOR] = inside & pack_bf16x2(k_value(bf16lo_f32(word_in_k[i]), row0), k_value(bf16hi_f32(word_in_k[i]), row0));
+      if (i % VECTOR == VECTOR - 1) st_u32x4(in_k + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result);
     }
   }
 }

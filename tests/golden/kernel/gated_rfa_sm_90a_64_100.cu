@@ -11,8 +11,8 @@
  *   input k [B,T,H,dk]
  *   input v [B,T,H,dv]
  *
- * (scan chunk=64 dv_tile=112 stages=2 threads=256 smem=100736 blocks_a_head=1)
- * 660 bytes and 47 kFLOP a token of one head; on H100 SXM 80GB the floor is 0.222 ns, predicted 0.32 ns
+ * (scan chunk=128 dv_tile=112 stages=2 threads=224 smem=208512 blocks_a_head=1)
+ * 660 bytes and 68 kFLOP a token of one head; on H100 SXM 80GB the floor is 0.222 ns, predicted 0.309 ns
  */
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 /* SPDX-License-Identifier: MIT
@@ -54,6 +54,12 @@ TILE_FN u32 tile_smem_address(const void *p) { return (u32)__cvta_generic_to_sha
 
 TILE_FN void barrier_sync(void) { asm volatile("barrier.cta.sync 0;" ::: "memory"); }
 
+TILE_FN float warp_shuffle_xor_f32(float x, int mask) {
+  float r;
+  asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 31, 0xffffffff;" : "=f"(r) : "f"(x), "r"(mask));
+  return r;
+}
+
 /* lane l receives the x of lane l - distance; lanes below `distance` keep theirs */
 TILE_FN float warp_shuffle_up_f32(float x, int distance) {
   float r;
@@ -74,6 +80,33 @@ TILE_FN void st_u32(void *p, u32 x) { *(u32 *)p = x; }
 typedef struct __align__(8) tile_f2 { float x, y; } tile_f2;
 
 TILE_FN tile_f2 ld_f32x2(const void *p) { return *(const tile_f2 *)p; }
+
+TILE_FN void st_f32x2(void *p, float x, float y) {
+  tile_f2 v;
+  v.x = x;
+  v.y = y;
+  *(tile_f2 *)p = v;
+}
+
+typedef struct __align__(16) tile_u4 { u32 x, y, z, w; } tile_u4;
+
+/* four words, their address 16-byte aligned, to and from registers */
+TILE_FN void ld_u32x4(u32 *r, const void *p) {
+  const tile_u4 v = *(const tile_u4 *)p;
+  r[0] = v.x;
+  r[1] = v.y;
+  r[2] = v.z;
+  r[3] = v.w;
+}
+
+TILE_FN void st_u32x4(void *p, const u32 *r) {
+  tile_u4 v;
+  v.x = r[0];
+  v.y = r[1];
+  v.z = r[2];
+  v.w = r[3];
+  *(tile_u4 *)p = v;
+}
 
 /* 8 bytes, likewise */
 TILE_FN void copy_8(void *dst, const void *src) { *(u64 *)dst = *(const u64 *)src; }
@@ -158,10 +191,9 @@ enum {
   DV = 100,
   DV_TILE = 112, /* value channels of a block; those past DV are zero */
   SPLITS = 1, /* blocks a head */
-  CHUNK = 64, /* tokens a step */
+  CHUNK = 128, /* tokens a step */
   STAGES = 2, /* chunks of q, k and v in shared memory */
-  WARPS = DV_TILE / 16 + 1,
-  ROWSUM_WARP = WARPS - 1, /* its columns of V are ones, so those of Q S + P V are rowsum */
+  WARPS = DV_TILE / 16,
   THREADS = 32 * WARPS,
   ROW_BLOCKS = CHUNK / 16,
   GATE_WARP = ROW_BLOCKS % WARPS, /* the warp with the least of P to compute */
@@ -170,7 +202,7 @@ enum {
   /* A row of a tile, in elements: 8 more than it has, so that the eight rows that an ldmatrix reads
    * at once lie in different banks. Elements of a chunk's tiles; byte offsets in shared memory. */
   QK_ROW = DK + 8,
-  V_ROW = DV_TILE + 16 + 8, /* after the channels of V come the ones of ROWSUM_WARP */
+  V_ROW = DV_TILE + 8,
   P_ROW = CHUNK + 8,
   QK_TILE = CHUNK * QK_ROW,
   V_TILE = CHUNK * V_ROW,
@@ -179,7 +211,10 @@ enum {
   SMEM_V = SMEM_K + 2 * STAGES * QK_TILE,
   SMEM_P = SMEM_V + 2 * STAGES * V_TILE,
   SMEM_O = SMEM_P + 2 * CHUNK * P_ROW,
-  SMEM_ROW_FACTOR = SMEM_O + 2 * V_TILE,
+  SMEM_Z = SMEM_O + 2 * V_TILE,
+  ROWSUM_PARTS = 1 + (ROW_BLOCKS + 1) / 2, /* of the state, and of P for each 32 columns */
+  SMEM_ROWSUM = SMEM_Z + 4 * 2 * DK,
+  SMEM_ROW_FACTOR = SMEM_ROWSUM + 4 * ROWSUM_PARTS * CHUNK,
   SMEM_TABLE = SMEM_ROW_FACTOR + 4 * CHUNK,
 
   /* a chunk's token table, in floats */
@@ -271,21 +306,20 @@ TILE_FN float q_value(const float in_q) {
 
 /* q of a chunk's `rows` tokens from t0 on, in place; the rows past them become zero */
 TILE_FN void map_q(bf16 *in_q, int rows) {
-  enum { LANES = 8, WORDS = DK / 2 / LANES }; /* a lane's, of two channels each */
+  /* a lane's words, of two channels each, VECTOR of them side by side */
+  enum { LANES = 8, WORDS = DK / 2 / LANES, VECTOR = 4 };
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
     u32 word_in_q[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_in_q[i] = ld_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i += VECTOR)
+      ld_u32x4(word_in_q + i, in_q + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)));
+    u32 result[VECTOR];
+    const u32 inside = row < rows ? 0xffffffffu : 0;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
-      float low = 0.0f, high = 0.0f;
-      if (row < rows) {
-        low = q_value(bf16lo_f32(word_in_q[i]));
-        high = q_value(bf16hi_f32(word_in_q[i]));
-      }
-      st_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
+      result[i % VECTOR] = inside & pack_bf16x2(q_value(bf16lo_f32(word_in_q[i])), q_value(bf16hi_f32(word_in_q[i])));
+      if (i % VECTOR == VECTOR - 1) st_u32x4(in_q + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result);
     }
   }
 }
@@ -297,38 +331,30 @@ TILE_FN float k_value(const float in_k) {
 
 /* k of a chunk's `rows` tokens from t0 on, in place; the rows past them become zero */
 TILE_FN void map_k(bf16 *in_k, int rows) {
-  enum { LANES = 8, WORDS = DK / 2 / LANES }; /* a lane's, of two channels each */
+  /* a lane's words, of two channels each, VECTOR of them side by side */
+  enum { LANES = 8, WORDS = DK / 2 / LANES, VECTOR = 4 };
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
     u32 word_in_k[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_in_k[i] = ld_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i += VECTOR)
+      ld_u32x4(word_in_k + i, in_k + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)));
+    u32 result[VECTOR];
+    const u32 inside = row < rows ? 0xffffffffu : 0;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
-      float low = 0.0f, high = 0.0f;
-      if (row < rows) {
-        low = k_value(bf16lo_f32(word_in_k[i]));
-        high = k_value(bf16hi_f32(word_in_k[i]));
-      }
-      st_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
+      result[i % VECTOR] = inside & pack_bf16x2(k_value(bf16lo_f32(word_in_k[i])), k_value(bf16hi_f32(word_in_k[i])));
+      if (i % VECTOR == VECTOR - 1) st_u32x4(in_k + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result);
     }
   }
-}
-
-/* what a row is divided by */
-TILE_FN float normaliser(const float rowsum) {
-  return rowsum + 9.99999997e-07f;
 }
 
 /* q or k, a chunk's rows: starts the copy; rows from `rows` on are zeroed, not read */
 TILE_FN void load_qk(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
                    int rows) {
   enum { PIECE = 8, PIECES = DK / PIECE }; /* 16 bytes */
-  TILE_UNROLL
-  for (int i = 0; i < CHUNK * PIECES / THREADS; i++) {
-    const int row = tile_tid() / PIECES + i * (THREADS / PIECES);
-    const int column = tile_tid() % PIECES * PIECE;
+  for (int at = tile_tid(); at < CHUNK * PIECES; at += THREADS) {
+    const int row = at / PIECES, column = at % PIECES * PIECE;
     const int inside = row < rows;
     const i64 from = inside ? row * stride + column : 0;
     cp_async_16(dst + row * QK_ROW + column, src + from, inside ? 16 : 0);
@@ -339,8 +365,10 @@ TILE_FN void load_qk(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
 TILE_FN void load_v(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
                    int rows) {
   enum { PIECE = 4, PIECES = DV_TILE / PIECE }; /* 8 bytes */
-  for (int at = tile_tid(); at < CHUNK * PIECES; at += THREADS) {
-    const int row = at / PIECES, column = at % PIECES * PIECE;
+  TILE_UNROLL
+  for (int i = 0; i < CHUNK * PIECES / THREADS; i++) {
+    const int row = tile_tid() / PIECES + i * (THREADS / PIECES);
+    const int column = tile_tid() % PIECES * PIECE;
     const int inside = row < rows && column < DV;
     const i64 from = inside ? row * stride + column : 0;
     cp_async_8(dst + row * V_ROW + column, src + from, inside ? 8 : 0);
@@ -351,8 +379,10 @@ TILE_FN void load_v(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
 TILE_FN void store_o(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
                    int rows) {
   enum { PIECE = 4, PIECES = DV_TILE / PIECE }; /* 8 bytes */
-  for (int at = tile_tid(); at < CHUNK * PIECES; at += THREADS) {
-    const int row = at / PIECES, column = at % PIECES * PIECE;
+  TILE_UNROLL
+  for (int i = 0; i < CHUNK * PIECES / THREADS; i++) {
+    const int row = tile_tid() / PIECES + i * (THREADS / PIECES);
+    const int column = tile_tid() % PIECES * PIECE;
     if (row < rows && column < DV) copy_8(dst + row * stride + column, src + row * V_ROW + column);
   }
 }
@@ -378,6 +408,65 @@ TILE_FN void scale4(float *x, float low, float high) {
   x[3] *= high;
 }
 
+/* what a row is divided by */
+TILE_FN float normaliser(const float rowsum) {
+  return rowsum + 9.99999997e-07f;
+}
+
+/* x and y, each as the sum of two 16-bit numbers: `low` has what rounding to `high` leaves */
+TILE_FN void split2(float x, float y, u32 *high, u32 *low) {
+  *high = pack_bf16x2(x, y);
+  *low = pack_bf16x2(x - bf16lo_f32(*high), y - bf16hi_f32(*high));
+}
+
+/* q z of a chunk's tokens. Eight lanes look after a token, so a warp after four. */
+TILE_FN void rowsums_of_state(float *rowsum, const bf16 *q, const float *z) {
+  enum { LANES = 8, WORDS = DK / 2 / LANES }; /* a lane's, of two channels each */
+  const int lane = tile_lane() % LANES;
+  tile_f2 pair_z[WORDS];
+  TILE_UNROLL
+  for (int i = 0; i < WORDS; i++) pair_z[i] = ld_f32x2(z + 2 * (lane + LANES * i));
+  for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
+    float sum = 0.0f;
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++) {
+      const u32 word = ld_u32(q + row * QK_ROW + 2 * (lane + LANES * i));
+      sum += bf16lo_f32(word) * pair_z[i].x;
+      sum += bf16hi_f32(word) * pair_z[i].y;
+    }
+    TILE_UNROLL
+    for (int mask = 1; mask < LANES; mask *= 2) sum += warp_shuffle_xor_f32(sum, mask);
+    if (lane == 0) rowsum[row] = sum;
+  }
+}
+
+/* z after a chunk: a warp has 16 channels. The weights of the keys are the A operand, rounded in the
+ * upper eight rows, what that leaves in the lower ones. */
+TILE_FN void add_keys(float *next, const float *z, const bf16 *k, const float *weight, float whole) {
+  const int lane = tile_lane(), column = 2 * (lane & 3);
+  for (int at = 16 * tile_warp(); at < DK; at += 16 * WARPS) {
+    float sum[2][4] = {{0}};
+    TILE_UNROLL
+    for (int jb = 0; jb < ROW_BLOCKS; jb++) {
+      const tile_f2 w0 = ld_f32x2(weight + 16 * jb + column), w1 = ld_f32x2(weight + 16 * jb + 8 + column);
+      u32 a[4], bk[4];
+      split2(w0.x, w0.y, a, a + 1);
+      split2(w1.x, w1.y, a + 2, a + 3);
+      ldmatrix_x4_trans(bk, k + (16 * jb + (lane & 15)) * QK_ROW + 8 * (lane >> 4) + at);
+      mma_m16n8k16_bf16(sum[0], a, bk);
+      mma_m16n8k16_bf16(sum[1], a, bk + 2);
+    }
+    TILE_UNROLL
+    for (int nb = 0; nb < 2; nb++) {
+      const int channel = at + 8 * nb + column;
+      const tile_f2 old = ld_f32x2(z + channel);
+      if (lane < 4)
+        st_f32x2(next + channel, whole * old.x + (sum[nb][0] + sum[nb][2]),
+                 whole * old.y + (sum[nb][1] + sum[nb][3]));
+    }
+  }
+}
+
 TILE_KERNEL(gated_rfa_forward, op_args, THREADS, 1) {
   TILE_SMEM_BEGIN(SMEM_BYTES);
   TILE_SMEM(bf16, sQ, SMEM_Q, STAGES * QK_TILE); /* [STAGES][CHUNK][QK_ROW] */
@@ -385,6 +474,8 @@ TILE_KERNEL(gated_rfa_forward, op_args, THREADS, 1) {
   TILE_SMEM(bf16, sV, SMEM_V, STAGES * V_TILE);
   TILE_SMEM(bf16, sP, SMEM_P, CHUNK * P_ROW);
   TILE_SMEM(bf16, sO, SMEM_O, V_TILE);
+  TILE_SMEM(float, sZ, SMEM_Z, 2 * DK); /* of this chunk and the next */
+  TILE_SMEM(float, sRowsum, SMEM_ROWSUM, ROWSUM_PARTS * CHUNK);
   TILE_SMEM(float, sRowFactor, SMEM_ROW_FACTOR, CHUNK); /* of the rows of O */
   TILE_SMEM(float, sTable, SMEM_TABLE, 2 * TABLE); /* of this chunk and the next */
 
@@ -413,8 +504,7 @@ TILE_KERNEL(gated_rfa_forward, op_args, THREADS, 1) {
 
   /* rows 16 warp .. 16 warp + 15 of S' (dv), all columns of dk, as mma accumulators */
   float state[DK / 8][4] = {{0}};
-  for (int i = tile_tid(); i < STAGES * CHUNK * 8; i += THREADS) /* the ones, two at a time */
-    st_u32(sV + i / 8 * V_ROW + DV_TILE + i % 8 * 2, pack_bf16x2(1.0f, 1.0f));
+  for (int i = tile_tid(); i < DK; i += THREADS) sZ[i] = 0.0f;
 
   for (int i = 0; i < STAGES - 1; i++) {
     if (i * CHUNK < T) {
@@ -481,6 +571,9 @@ TILE_KERNEL(gated_rfa_forward, op_args, THREADS, 1) {
     }
     barrier_sync(); /* q, k and v are what the spec makes of them */
 
+    rowsums_of_state(sRowsum, q, sZ + (n & 1) * DK);
+    add_keys(sZ + ((n + 1) & 1) * DK, sZ + (n & 1) * DK, k, table + TO_END, table[WHOLE]);
+
     /* P: each warp takes 16 rows and blocks of 32 columns that reach the diagonal */
     for (int unit = warp; unit < ROW_BLOCKS * ((ROW_BLOCKS + 1) / 2); unit += WARPS) {
       const int row_block = unit % ROW_BLOCKS, col_block = 2 * (unit / ROW_BLOCKS); /* of 16 */
@@ -519,6 +612,22 @@ TILE_KERNEL(gated_rfa_forward, op_args, THREADS, 1) {
           p[nb][3] = j + 1 <= i1 ? p[nb][3] * tile_exp2(b1 - b.y) : 0.0f;
           st_u32(sP + i0 * P_ROW + j, pack_bf16x2(p[nb][0], p[nb][1]));
           st_u32(sP + i1 * P_ROW + j, pack_bf16x2(p[nb][2], p[nb][3]));
+        }
+        float sum0 = 0.0f, sum1 = 0.0f; /* of this lane's columns */
+        TILE_UNROLL
+        for (int nb = 0; nb < 4; nb++) {
+          sum0 += p[nb][0] + p[nb][1];
+          sum1 += p[nb][2] + p[nb][3];
+        }
+        TILE_UNROLL
+        for (int mask = 1; mask < 4; mask *= 2) {
+          sum0 += warp_shuffle_xor_f32(sum0, mask);
+          sum1 += warp_shuffle_xor_f32(sum1, mask);
+        }
+        if (frag_col == 0) {
+          float *of_rows = sRowsum + (1 + col_block / 2) * CHUNK;
+          of_rows[i0] = sum0;
+          of_rows[i1] = sum1;
         }
       }
     }
@@ -588,20 +697,17 @@ TILE_KERNEL(gated_rfa_forward, op_args, THREADS, 1) {
         mma_m16n8k16_bf16(out[mb][1], ap, vf + 2);
       }
     }
-    if (warp == ROWSUM_WARP && frag_col == 0) {
-      TILE_UNROLL
-      for (int e = 0; e < 2 * ROW_BLOCKS; e++) {
-        const int i = 8 * e + frag_row;
-        const float rowsum = out[e / 2][0][2 * (e % 2)];
-        const float divisor = normaliser(rowsum);
-        /* a row that sees nothing is 0, not 0/0 */
-        sRowFactor[i] = rowsum == 0.0f && divisor == 0.0f ? 0.0f : 1.0f / divisor;
-      }
+    for (int i = tile_tid(); i < CHUNK; i += THREADS) {
+      float sum = table[FROM_START + i] * sRowsum[i];
+      for (int part = 1; part <= 1 + i / 32; part++) sum += sRowsum[part * CHUNK + i];
+      const float rowsum = sum;
+      const float divisor = normaliser(rowsum);
+      /* a row that sees nothing is 0, not 0/0 */
+      sRowFactor[i] = rowsum == 0.0f && divisor == 0.0f ? 0.0f : 1.0f / divisor;
     }
     barrier_sync(); /* sRowFactor is complete */
     TILE_UNROLL
     for (int mb = 0; mb < ROW_BLOCKS; mb++) {
-      if (warp == ROWSUM_WARP) continue; /* it has no channels */
       const float *factor = sRowFactor + 16 * mb + frag_row;
       const float r0 = factor[0], r1 = factor[8];
       TILE_UNROLL

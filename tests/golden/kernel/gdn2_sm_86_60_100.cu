@@ -80,6 +80,26 @@ typedef struct __align__(16) tile_f4 { float x, y, z, w; } tile_f4;
 
 TILE_FN tile_f4 ld_f32x4(const void *p) { return *(const tile_f4 *)p; }
 
+typedef struct __align__(16) tile_u4 { u32 x, y, z, w; } tile_u4;
+
+/* four words, their address 16-byte aligned, to and from registers */
+TILE_FN void ld_u32x4(u32 *r, const void *p) {
+  const tile_u4 v = *(const tile_u4 *)p;
+  r[0] = v.x;
+  r[1] = v.y;
+  r[2] = v.z;
+  r[3] = v.w;
+}
+
+TILE_FN void st_u32x4(void *p, const u32 *r) {
+  tile_u4 v;
+  v.x = r[0];
+  v.y = r[1];
+  v.z = r[2];
+  v.w = r[3];
+  *(tile_u4 *)p = v;
+}
+
 /* 8 bytes, likewise */
 TILE_FN void copy_8(void *dst, const void *src) { *(u64 *)dst = *(const u64 *)src; }
 
@@ -232,17 +252,18 @@ TILE_FN float q_value(const float in_q, const float row0) {
 
 /* q of a chunk's `rows` tokens from t0 on, in place; the rows past them become zero */
 TILE_FN void map_q(bf16 *in_q, int rows) {
-  enum { LANES = 8, WORDS = DK_PAD / 2 / LANES }; /* a lane's, of two channels each */
+  /* a lane's words, of two channels each, VECTOR of them side by side */
+  enum { LANES = 8, WORDS = DK_PAD / 2 / LANES, VECTOR = 4 };
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
     u32 word_in_q[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_in_q[i] = ld_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i += VECTOR)
+      ld_u32x4(word_in_q + i, in_q + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)));
     float row0 = 0.0f;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
-      const int channel = 2 * (lane + LANES * i);
+      const int channel = 2 * (VECTOR * lane + LANES * (i - i % VECTOR) + i % VECTOR);
       if (channel < DK) {
         row0 = row0 + q_term0(bf16lo_f32(word_in_q[i]));
         row0 = row0 + q_term0(bf16hi_f32(word_in_q[i]));
@@ -250,15 +271,14 @@ TILE_FN void map_q(bf16 *in_q, int rows) {
     }
     row0 = row_sum(row0);
     row0 = 1.0f / tile_sqrt(row0 + 9.99999997e-07f);
+    u32 result[VECTOR];
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
-      const int channel = 2 * (lane + LANES * i);
-      float low = 0.0f, high = 0.0f;
-      if (row < rows && channel < DK) {
-        low = q_value(bf16lo_f32(word_in_q[i]), row0);
-        high = q_value(bf16hi_f32(word_in_q[i]), row0);
-      }
-      st_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
+      const int channel = 2 * (VECTOR * lane + LANES * (i - i % VECTOR) + i % VECTOR);
+      result[i % VECTOR] = 0;
+      if (row < rows && channel < DK)
+        result[i % VECTOR] = pack_bf16x2(q_value(bf16lo_f32(word_in_q[i]), row0), q_value(bf16hi_f32(word_in_q[i]), row0));
+      if (i % VECTOR == VECTOR - 1) st_u32x4(in_q + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result);
     }
   }
 }
@@ -273,21 +293,22 @@ TILE_FN float e_value(const float in_k, const float in_b, const float row0) {
 
 /* e of a chunk's `rows` tokens from t0 on, in place; the rows past them become zero */
 TILE_FN void map_e(bf16 *in_b, const bf16 *in_k, int rows) {
-  enum { LANES = 8, WORDS = DK_PAD / 2 / LANES }; /* a lane's, of two channels each */
+  /* a lane's words, of two channels each, VECTOR of them side by side */
+  enum { LANES = 8, WORDS = DK_PAD / 2 / LANES, VECTOR = 4 };
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
     u32 word_in_k[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_in_k[i] = ld_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i += VECTOR)
+      ld_u32x4(word_in_k + i, in_k + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)));
     u32 word_in_b[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_in_b[i] = ld_u32(in_b + row * QK_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i += VECTOR)
+      ld_u32x4(word_in_b + i, in_b + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)));
     float row0 = 0.0f;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
-      const int channel = 2 * (lane + LANES * i);
+      const int channel = 2 * (VECTOR * lane + LANES * (i - i % VECTOR) + i % VECTOR);
       if (channel < DK) {
         row0 = row0 + e_term0(bf16lo_f32(word_in_k[i]));
         row0 = row0 + e_term0(bf16hi_f32(word_in_k[i]));
@@ -295,15 +316,14 @@ TILE_FN void map_e(bf16 *in_b, const bf16 *in_k, int rows) {
     }
     row0 = row_sum(row0);
     row0 = 1.0f / tile_sqrt(row0 + 9.99999997e-07f);
+    u32 result[VECTOR];
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
-      const int channel = 2 * (lane + LANES * i);
-      float low = 0.0f, high = 0.0f;
-      if (row < rows && channel < DK) {
-        low = e_value(bf16lo_f32(word_in_k[i]), bf16lo_f32(word_in_b[i]), row0);
-        high = e_value(bf16hi_f32(word_in_k[i]), bf16hi_f32(word_in_b[i]), row0);
-      }
-      st_u32(in_b + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
+      const int channel = 2 * (VECTOR * lane + LANES * (i - i % VECTOR) + i % VECTOR);
+      result[i % VECTOR] = 0;
+      if (row < rows && channel < DK)
+        result[i % VECTOR] = pack_bf16x2(e_value(bf16lo_f32(word_in_k[i]), bf16lo_f32(word_in_b[i]), row0), e_value(bf16hi_f32(word_in_k[i]), bf16hi_f32(word_in_b[i]), row0));
+      if (i % VECTOR == VECTOR - 1) st_u32x4(in_b + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result);
     }
   }
 }
@@ -318,17 +338,18 @@ TILE_FN float k_value(const float in_k, const float row0) {
 
 /* k of a chunk's `rows` tokens from t0 on, in place; the rows past them become zero */
 TILE_FN void map_k(bf16 *in_k, int rows) {
-  enum { LANES = 8, WORDS = DK_PAD / 2 / LANES }; /* a lane's, of two channels each */
+  /* a lane's words, of two channels each, VECTOR of them side by side */
+  enum { LANES = 8, WORDS = DK_PAD / 2 / LANES, VECTOR = 4 };
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
     u32 word_in_k[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_in_k[i] = ld_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i += VECTOR)
+      ld_u32x4(word_in_k + i, in_k + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)));
     float row0 = 0.0f;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
-      const int channel = 2 * (lane + LANES * i);
+      const int channel = 2 * (VECTOR * lane + LANES * (i - i % VECTOR) + i % VECTOR);
       if (channel < DK) {
         row0 = row0 + k_term0(bf16lo_f32(word_in_k[i]));
         row0 = row0 + k_term0(bf16hi_f32(word_in_k[i]));
@@ -336,15 +357,14 @@ TILE_FN void map_k(bf16 *in_k, int rows) {
     }
     row0 = row_sum(row0);
     row0 = 1.0f / tile_sqrt(row0 + 9.99999997e-07f);
+    u32 result[VECTOR];
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
-      const int channel = 2 * (lane + LANES * i);
-      float low = 0.0f, high = 0.0f;
-      if (row < rows && channel < DK) {
-        low = k_value(bf16lo_f32(word_in_k[i]), row0);
-        high = k_value(bf16hi_f32(word_in_k[i]), row0);
-      }
-      st_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
+      const int channel = 2 * (VECTOR * lane + LANES * (i - i % VECTOR) + i % VECTOR);
+      result[i % VECTOR] = 0;
+      if (row < rows && channel < DK)
+        result[i % VECTOR] = pack_bf16x2(k_value(bf16lo_f32(word_in_k[i]), row0), k_value(bf16hi_f32(word_in_k[i]), row0));
+      if (i % VECTOR == VECTOR - 1) st_u32x4(in_k + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result);
     }
   }
 }
@@ -361,21 +381,17 @@ TILE_FN void map_v(bf16 *in_w, const bf16 *in_v, int rows) {
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
     u32 word_in_w[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_in_w[i] = ld_u32(in_w + row * V_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i++) word_in_w[i] = ld_u32(in_w + row * V_ROW + 2 * (lane + LANES * i));
     u32 word_in_v[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_in_v[i] = ld_u32(in_v + row * V_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i++) word_in_v[i] = ld_u32(in_v + row * V_ROW + 2 * (lane + LANES * i));
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
       const int channel = 2 * (lane + LANES * i);
-      float low = 0.0f, high = 0.0f;
-      if (row < rows && channel < DV) {
-        low = v_value(bf16lo_f32(word_in_w[i]), bf16lo_f32(word_in_v[i]));
-        high = v_value(bf16hi_f32(word_in_w[i]), bf16hi_f32(word_in_v[i]));
-      }
-      st_u32(in_w + row * V_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
+      u32 result = 0;
+      if (row < rows && channel < DV)
+        result = pack_bf16x2(v_value(bf16lo_f32(word_in_w[i]), bf16lo_f32(word_in_v[i])), v_value(bf16hi_f32(word_in_w[i]), bf16hi_f32(word_in_v[i])));
+      st_u32(in_w + row * V_ROW + 2 * (lane + LANES * i), result);
     }
   }
 }

@@ -73,6 +73,26 @@ TILE_FN void st_f32x2(void *p, float x, float y) {
   *(tile_f2 *)p = v;
 }
 
+typedef struct __align__(16) tile_u4 { u32 x, y, z, w; } tile_u4;
+
+/* four words, their address 16-byte aligned, to and from registers */
+TILE_FN void ld_u32x4(u32 *r, const void *p) {
+  const tile_u4 v = *(const tile_u4 *)p;
+  r[0] = v.x;
+  r[1] = v.y;
+  r[2] = v.z;
+  r[3] = v.w;
+}
+
+TILE_FN void st_u32x4(void *p, const u32 *r) {
+  tile_u4 v;
+  v.x = r[0];
+  v.y = r[1];
+  v.z = r[2];
+  v.w = r[3];
+  *(tile_u4 *)p = v;
+}
+
 /* 8 bytes, likewise */
 TILE_FN void copy_8(void *dst, const void *src) { *(u64 *)dst = *(const u64 *)src; }
 
@@ -204,22 +224,22 @@ TILE_FN float q_value(const float in_q) {
 
 /* q of a chunk's `rows` tokens from t0 on, in place; the rows past them become zero */
 TILE_FN void map_q(bf16 *in_q, int rows) {
-  enum { LANES = 8, WORDS = DK_PAD / 2 / LANES }; /* a lane's, of two channels each */
+  /* a lane's words, of two channels each, VECTOR of them side by side */
+  enum { LANES = 8, WORDS = DK_PAD / 2 / LANES, VECTOR = 4 };
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
     u32 word_in_q[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_in_q[i] = ld_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i += VECTOR)
+      ld_u32x4(word_in_q + i, in_q + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)));
+    u32 result[VECTOR];
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
-      const int channel = 2 * (lane + LANES * i);
-      float low = 0.0f, high = 0.0f;
-      if (row < rows && channel < DK) {
-        low = q_value(bf16lo_f32(word_in_q[i]));
-        high = q_value(bf16hi_f32(word_in_q[i]));
-      }
-      st_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
+      const int channel = 2 * (VECTOR * lane + LANES * (i - i % VECTOR) + i % VECTOR);
+      result[i % VECTOR] = 0;
+      if (row < rows && channel < DK)
+        result[i % VECTOR] = pack_bf16x2(q_value(bf16lo_f32(word_in_q[i])), q_value(bf16hi_f32(word_in_q[i])));
+      if (i % VECTOR == VECTOR - 1) st_u32x4(in_q + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result);
     }
   }
 }
@@ -241,12 +261,10 @@ TILE_FN void map_k(bf16 *k, const float *in_f, int rows) {
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
       const int channel = 2 * (lane + LANES * i);
-      float low = 0.0f, high = 0.0f;
-      if (row < rows && channel < DK) {
-        low = k_value(pair_in_f[i].x);
-        high = k_value(pair_in_f[i].y);
-      }
-      st_u32(k + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
+      u32 result = 0;
+      if (row < rows && channel < DK)
+        result = pack_bf16x2(k_value(pair_in_f[i].x), k_value(pair_in_f[i].y));
+      st_u32(k + row * QK_ROW + 2 * (lane + LANES * i), result);
     }
   }
 }

@@ -88,6 +88,24 @@ TILE_FN tile_f2 ld_f32x2(const void *p) { return *(const tile_f2 *)p; }
 
 typedef struct __align__(16) tile_u4 { u32 x, y, z, w; } tile_u4;
 
+/* four words, their address 16-byte aligned, to and from registers */
+TILE_FN void ld_u32x4(u32 *r, const void *p) {
+  const tile_u4 v = *(const tile_u4 *)p;
+  r[0] = v.x;
+  r[1] = v.y;
+  r[2] = v.z;
+  r[3] = v.w;
+}
+
+TILE_FN void st_u32x4(void *p, const u32 *r) {
+  tile_u4 v;
+  v.x = r[0];
+  v.y = r[1];
+  v.z = r[2];
+  v.w = r[3];
+  *(tile_u4 *)p = v;
+}
+
 /* 16 bytes from src to dst, either side global or shared, both 16-byte aligned */
 TILE_FN void copy_16(void *dst, const void *src) { *(tile_u4 *)dst = *(const tile_u4 *)src; }
 
@@ -169,7 +187,13 @@ TILE_FN float tile_softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabs
 
 TILE_FN float tile_silu(float x) { return x * tile_rcp(1.0f + expf(-x)); }
 
-TILE_FN float tile_elu(float x) { return x > 0.0f ? x : expm1f(x); }
+/* Relative error at most 1e-6: near 0, where 2^x - 1 would cancel, the series. */
+TILE_FN float tile_elu(float x) {
+  const float series = x * (1.0f + x * (1.0f / 2 + x * (1.0f / 6 + x * (1.0f / 24 +
+                       x * (1.0f / 120 + x * (1.0f / 720))))));
+  const float negative = x > -0.375f ? series : tile_exp2(1.4426950408889634f * x) - 1.0f;
+  return x > 0.0f ? x : negative;
+}
 #else
 #include "tile_host.h" /* the same names on the CPU device */
 #endif
@@ -333,8 +357,7 @@ TILE_FN void map_q(bf16 *in_q, int rows) {
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
     u32 word_in_q[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_in_q[i] = ld_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i++) word_in_q[i] = ld_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i));
     float row0 = 0.0f;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
@@ -349,12 +372,10 @@ TILE_FN void map_q(bf16 *in_q, int rows) {
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
       const int channel = 2 * (lane + LANES * i);
-      float low = 0.0f, high = 0.0f;
-      if (row < rows && channel < DK) {
-        low = q_value(bf16lo_f32(word_in_q[i]), row0);
-        high = q_value(bf16hi_f32(word_in_q[i]), row0);
-      }
-      st_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
+      u32 result = 0;
+      if (row < rows && channel < DK)
+        result = pack_bf16x2(q_value(bf16lo_f32(word_in_q[i]), row0), q_value(bf16hi_f32(word_in_q[i]), row0));
+      st_u32(in_q + row * QK_ROW + 2 * (lane + LANES * i), result);
     }
   }
 }
@@ -377,8 +398,7 @@ TILE_FN void map_k(bf16 *in_k, int rows) {
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
     u32 word_in_k[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_in_k[i] = ld_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i++) word_in_k[i] = ld_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i));
     float row0 = -3.402823466e38f;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
@@ -403,12 +423,10 @@ TILE_FN void map_k(bf16 *in_k, int rows) {
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
       const int channel = 2 * (lane + LANES * i);
-      float low = 0.0f, high = 0.0f;
-      if (row < rows && channel < DK) {
-        low = k_value(bf16lo_f32(word_in_k[i]), row0, row1);
-        high = k_value(bf16hi_f32(word_in_k[i]), row0, row1);
-      }
-      st_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
+      u32 result = 0;
+      if (row < rows && channel < DK)
+        result = pack_bf16x2(k_value(bf16lo_f32(word_in_k[i]), row0, row1), k_value(bf16hi_f32(word_in_k[i]), row0, row1));
+      st_u32(in_k + row * QK_ROW + 2 * (lane + LANES * i), result);
     }
   }
 }
@@ -420,26 +438,25 @@ TILE_FN float v_value(const float in_x, const float in_y, const float param_w) {
 
 /* v of a chunk's `rows` tokens from t0 on, in place; the rows past them become zero */
 TILE_FN void map_v(bf16 *in_x, const bf16 *in_y, const float *param_w, int rows) {
-  enum { LANES = 8, WORDS = DV_TILE / 2 / LANES }; /* a lane's, of two channels each */
+  /* a lane's words, of two channels each, VECTOR of them side by side */
+  enum { LANES = 8, WORDS = DV_TILE / 2 / LANES, VECTOR = 4 };
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
     u32 word_in_x[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_in_x[i] = ld_u32(in_x + row * V_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i += VECTOR)
+      ld_u32x4(word_in_x + i, in_x + row * V_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)));
     u32 word_in_y[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_in_y[i] = ld_u32(in_y + row * V_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i += VECTOR)
+      ld_u32x4(word_in_y + i, in_y + row * V_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)));
+    u32 result[VECTOR];
+    const u32 inside = row < rows ? 0xffffffffu : 0;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
-      const int channel = 2 * (lane + LANES * i);
-      float low = 0.0f, high = 0.0f;
-      if (row < rows) {
-        low = v_value(bf16lo_f32(word_in_x[i]), bf16lo_f32(word_in_y[i]), param_w[channel]);
-        high = v_value(bf16hi_f32(word_in_x[i]), bf16hi_f32(word_in_y[i]), param_w[channel + 1]);
-      }
-      st_u32(in_x + row * V_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
+      const int channel = 2 * (VECTOR * lane + LANES * (i - i % VECTOR) + i % VECTOR);
+      result[i % VECTOR] = inside & pack_bf16x2(v_value(bf16lo_f32(word_in_x[i]), bf16lo_f32(word_in_y[i]), param_w[channel]), v_value(bf16hi_f32(word_in_x[i]), bf16hi_f32(word_in_y[i]), param_w[channel + 1]));
+      if (i % VECTOR == VECTOR - 1) st_u32x4(in_x + row * V_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result);
     }
   }
 }
@@ -454,18 +471,19 @@ TILE_FN float o_value(const gate_values gate, const float o, const float in_x, c
 
 /* the output of a chunk's `rows` tokens from t0 on, in place; the rows past them become zero */
 TILE_FN void map_o(bf16 *o, const bf16 *in_x, const float *param_bias, const op_args *a, const bf16 *in_b, const float *in_f, const bf16 *in_s, i64 t0, i64 T, int rows) {
-  enum { LANES = 8, WORDS = DV_TILE / 2 / LANES }; /* a lane's, of two channels each */
+  /* a lane's words, of two channels each, VECTOR of them side by side */
+  enum { LANES = 8, WORDS = DV_TILE / 2 / LANES, VECTOR = 4 };
   const int lane = tile_lane() % LANES;
   for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
     const gate_values gate = load_gate(a, in_b, in_f, in_s, t0 + row, T);
     u32 word_o[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_o[i] = ld_u32(o + row * V_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i += VECTOR)
+      ld_u32x4(word_o + i, o + row * V_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)));
     u32 word_in_x[WORDS];
     TILE_UNROLL
-    for (int i = 0; i < WORDS; i++)
-      word_in_x[i] = ld_u32(in_x + row * V_ROW + 2 * (lane + LANES * i));
+    for (int i = 0; i < WORDS; i += VECTOR)
+      ld_u32x4(word_in_x + i, in_x + row * V_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)));
     float row0 = 0.0f;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
@@ -474,15 +492,13 @@ TILE_FN void map_o(bf16 *o, const bf16 *in_x, const float *param_bias, const op_
     }
     row0 = row_sum(row0);
     row0 = 1.0f / tile_sqrt(row0 / 64.0f + 9.99999975e-06f);
+    u32 result[VECTOR];
+    const u32 inside = row < rows ? 0xffffffffu : 0;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
-      const int channel = 2 * (lane + LANES * i);
-      float low = 0.0f, high = 0.0f;
-      if (row < rows) {
-        low = o_value(gate, bf16lo_f32(word_o[i]), bf16lo_f32(word_in_x[i]), param_bias[channel], row0);
-        high = o_value(gate, bf16hi_f32(word_o[i]), bf16hi_f32(word_in_x[i]), param_bias[channel + 1], row0);
-      }
-      st_u32(o + row * V_ROW + 2 * (lane + LANES * i), pack_bf16x2(low, high));
+      const int channel = 2 * (VECTOR * lane + LANES * (i - i % VECTOR) + i % VECTOR);
+      result[i % VECTOR] = inside & pack_bf16x2(o_value(gate, bf16lo_f32(word_o[i]), bf16lo_f32(word_in_x[i]), param_bias[channel], row0), o_value(gate, bf16hi_f32(word_o[i]), bf16hi_f32(word_in_x[i]), param_bias[channel + 1], row0));
+      if (i % VECTOR == VECTOR - 1) st_u32x4(o + row * V_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result);
     }
   }
 }
