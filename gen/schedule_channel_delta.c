@@ -57,7 +57,8 @@ static int smem_bytes(const struct plan *p, const struct variant *v, const struc
   const int qk_tile = chunk * (scan_round_up(p->config.dk, 16) + PAD);
   const int v_tile = chunk * (p->dv_tile + PAD), p_tile = chunk * (BLOCK + PAD);
   const int stage = (vector == 'e' ? 3 : 2) * qk_tile + (1 + tiles.n) * v_tile;
-  const int elements = p->stages * stage + (vector == 'k' ? qk_tile : 0) + 3 * p_tile + v_tile;
+  const int keys = vector == 'k' ? 3 : 2; /* what rounding leaves of e and k, and e */
+  const int elements = p->stages * stage + keys * qk_tile + 4 * p_tile + v_tile;
   const int floats = chunk * DIAGONAL_ROW + 2 * table_floats(f, chunk);
   return 2 * elements + 4 * floats + channel_factor_bytes(p, &v->branches[0]);
 }

@@ -61,7 +61,7 @@ static int smem_bytes(const struct plan *p, const struct variant *v, const struc
   const int v_tile = chunk * (p->dv_tile + PAD), p_tile = chunk * (chunk + PAD);
   const int stage = keys * qk_tile + (1 + tiles.n) * v_tile;
   const int floats = chunk * DIAGONAL_ROW + 2 * table_floats(&v->branches[0], f, chunk);
-  return 2 * (p->stages * stage + 3 * p_tile + v_tile) + 4 * floats;
+  return 2 * (p->stages * stage + 4 * p_tile + v_tile) + 4 * floats;
 }
 
 /* Registers a thread wants: the accumulators of the state, of a chunk's output and of X',

@@ -18,7 +18,9 @@
 //% --   S    = diag(A_15) S + (K * B)' U          B_j = a_(j+1) ... a_15
 //% --
 //% -- L and P are computed in fp32 (factors.k.c), and I + L is inverted by substitution (solve.k.c). So
-//% -- that errors do not add up where keys repeat, the inverse and U are sums of two 16-bit numbers.
+//% -- that errors do not add up where keys repeat, the inverse, U and P are sums of two 16-bit numbers.
+//% -- So are E * A and K * B: factors just below 1 are rounded away in all channels and tokens alike,
+//% -- and with beta near 2 a little more of k k' than was meant turns S over without an end.
 //% --
 //% -- Each warp keeps 16 rows of S' (dv x dk) in fp32 registers. Rounded and repacked they are the A
 //% -- operand of S' (E * A)' and the B operand of Q S; X' and U' (16 x 16) likewise never leave it.
@@ -47,9 +49,12 @@ enum {
   SMEM_E = $(last),
 //% last = "SMEM_E + 2 * QK_TILE"
 //% end
+  SMEM_E_LOW = $(last),
+  SMEM_K_LOW = SMEM_E_LOW + 2 * QK_TILE,
   P_TILE = CHUNK * P_ROW,
-  SMEM_P = $(last),
-  SMEM_HIGH = SMEM_P + 2 * P_TILE,
+  SMEM_P = SMEM_K_LOW + 2 * QK_TILE,
+  SMEM_P_LOW = SMEM_P + 2 * P_TILE,
+  SMEM_HIGH = SMEM_P_LOW + 2 * P_TILE,
   SMEM_LOW = SMEM_HIGH + 2 * P_TILE,
   SMEM_O = SMEM_LOW + 2 * P_TILE,
   SMEM_L = SMEM_O + 2 * V_TILE,
@@ -64,14 +69,18 @@ enum {
 //% end
 };
 //% print_functions()
-//% print_factor_functions()
 //% print_solve_functions()
+//% print_factor_functions()
 //% print_kernel()
 //% print_factor_tiles()
 //% if own_tile then
   TILE_SMEM($(element), sE, SMEM_E, QK_TILE); /* e times the factors */
 //% end
+  /* what rounding leaves of e and k times the factors, and of P */
+  TILE_SMEM($(element), sELow, SMEM_E_LOW, QK_TILE);
+  TILE_SMEM($(element), sKLow, SMEM_K_LOW, QK_TILE);
   TILE_SMEM($(element), sP, SMEM_P, P_TILE);
+  TILE_SMEM($(element), sPLow, SMEM_P_LOW, P_TILE);
   /* the inverses of the blocks of I + L, split */
   TILE_SMEM($(element), sHigh, SMEM_HIGH, P_TILE);
   TILE_SMEM($(element), sLow, SMEM_LOW, P_TILE);
@@ -89,7 +98,7 @@ enum {
       const int share = unit % SHARES, block = unit / SHARES / 2, rows = 16 * block * QK_ROW;
       const float *of_rows = $(factors) + 16 * block * F_ROW;
       if (unit / SHARES % 2 == 0)
-        pairwise(sP + 16 * block * P_ROW, q + rows, k + rows, of_rows, share);
+        pairwise(sP + 16 * block * P_ROW, sPLow + 16 * block * P_ROW, q + rows, k + rows, of_rows, share);
       else
         pairwise_erase($(join("sL + block * D_TILE", "e + rows", "k + rows", "of_rows", erase and "table + ERASE + 16 * block", "share")));
     }
@@ -114,8 +123,12 @@ enum {
         const u32 lower[2] = {pack_$(kind)x2(s0[0], s0[1]), pack_$(kind)x2(s1[0], s1[1])};
         const u32 upper[2] = {pack_$(kind)x2(s0[2], s0[3]), pack_$(kind)x2(s1[2], s1[3])};
         const u32 as[4] = {lower[0], upper[0], lower[1], upper[1]};
+        const int rows = (16 * mb + b_row) * QK_ROW + b_col + 16 * kb;
         u32 be[4], aq[4];
-        ldmatrix_x4(be, $(own_tile and "sE" or "e") + (16 * mb + b_row) * QK_ROW + b_col + 16 * kb);
+        ldmatrix_x4(be, sELow + rows);
+        mma_m16n8k16_$(kind)(x[0], as, be);
+        mma_m16n8k16_$(kind)(x[1], as, be + 2);
+        ldmatrix_x4(be, $(own_tile and "sE" or "e") + rows);
         ldmatrix_x4(aq, q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb);
         mma_m16n8k16_$(kind)(x[0], as, be);
         mma_m16n8k16_$(kind)(out[mb][0], aq, lower);
@@ -128,7 +141,7 @@ enum {
 //% print_residual("x[nb]")
 
       /* U', and what follows from it: O += P U, S' += U' K */
-      u32 high[4], low[4], b_high[4], b_low[4], ap[4];
+      u32 high[4], low[4], b_high[4], b_low[4], p_high[4], p_low[4];
       float u[2][4] = {{0}};
       split_operand(x, high, low);
       ldmatrix_x4(b_high, sHigh + (16 * mb + b_row) * P_ROW + b_col);
@@ -138,15 +151,18 @@ enum {
       split_operand(u, high, low);
       const u32 lower[4] = {high[0], high[2], low[0], low[2]};
       const u32 upper[4] = {high[1], high[3], low[1], low[3]};
-      ldmatrix_x4(ap, sP + (16 * mb + a_row) * P_ROW + a_col);
-      mma_m16n8k16_$(kind)(out[mb][0], ap, lower + 2);
-      mma_m16n8k16_$(kind)(out[mb][1], ap, upper + 2);
-      mma_m16n8k16_$(kind)(out[mb][0], ap, lower);
-      mma_m16n8k16_$(kind)(out[mb][1], ap, upper);
+      ldmatrix_x4(p_high, sP + (16 * mb + a_row) * P_ROW + a_col);
+      ldmatrix_x4(p_low, sPLow + (16 * mb + a_row) * P_ROW + a_col);
+      mma_split(out[mb][0], p_high, p_low, lower, lower + 2);
+      mma_split(out[mb][1], p_high, p_low, upper, upper + 2);
       TILE_UNROLL
       for (int nb = 0; nb < $(K) / 16; nb++) {
+        const int rows = (16 * mb + a_row) * QK_ROW + a_col + 16 * nb;
         u32 bk[4];
-        ldmatrix_x4_trans(bk, k + (16 * mb + a_row) * QK_ROW + a_col + 16 * nb);
+        ldmatrix_x4_trans(bk, sKLow + rows);
+        mma_m16n8k16_$(kind)(state[2 * nb], high, bk);
+        mma_m16n8k16_$(kind)(state[2 * nb + 1], high, bk + 2);
+        ldmatrix_x4_trans(bk, k + rows);
         mma_m16n8k16_$(kind)(state[2 * nb], low, bk);
         mma_m16n8k16_$(kind)(state[2 * nb + 1], low, bk + 2);
         mma_m16n8k16_$(kind)(state[2 * nb], high, bk);

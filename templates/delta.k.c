@@ -21,8 +21,8 @@
 //% -- substitution in fp32, and then  U_I = T_II (X_I - sum of L_IJ U_J),  J < I.  Powers of L grow
 //% -- without bound where keys repeat, though the inverse does not; so do the rounding errors of a
 //% -- whole inverse of 16-bit numbers. Here every operand of the solution is the sum of two 16-bit
-//% -- numbers: 16 bits of mantissa with bf16. So is U where it enters O and the state: keys that
-//% -- repeat add its errors up, and with beta near 2 nothing forgets them.
+//% -- numbers: 16 bits of mantissa with bf16. So are U where it enters O and the state, and P: keys that
+//% -- repeat add their errors up, and with beta near 2 nothing forgets those of U, whose signs alternate.
 //% --
 //% -- Each warp keeps 16 rows of S' (dv x dk) in fp32 registers. Rounded and repacked they are the A
 //% -- operand of S' E' and the B operand of Q S; X' and U' (16 x chunk) likewise never leave it.
@@ -46,7 +46,8 @@ enum {
 //% print_tile_enum()
   SMEM_P = $(last) + 2 * STAGES * V_TILE,
   P_TILE = CHUNK * P_ROW,
-  SMEM_HIGH = SMEM_P + 2 * P_TILE,
+  SMEM_P_LOW = SMEM_P + 2 * P_TILE,
+  SMEM_HIGH = SMEM_P_LOW + 2 * P_TILE,
   SMEM_LOW = SMEM_HIGH + 2 * P_TILE,
   SMEM_O = SMEM_LOW + 2 * P_TILE,
   SMEM_DIAGONAL = SMEM_O + 2 * V_TILE,
@@ -63,7 +64,8 @@ enum {
 //% print_functions()
 //% print_solve_functions()
 //% print_kernel()
-  TILE_SMEM($(element), sP, SMEM_P, P_TILE);
+  TILE_SMEM($(element), sP, SMEM_P, P_TILE); /* split */
+  TILE_SMEM($(element), sPLow, SMEM_P_LOW, P_TILE);
   /* the split -L below the diagonal blocks, their inverses on it */
   TILE_SMEM($(element), sHigh, SMEM_HIGH, P_TILE);
   TILE_SMEM($(element), sLow, SMEM_LOW, P_TILE);
@@ -134,8 +136,13 @@ enum {
         p[nb][2] = j <= i1 ? p[nb][2] : 0.0f;
         p[nb][3] = j + 1 <= i1 ? p[nb][3] : 0.0f;
 //% end
-        st_u32(sP + i0 * P_ROW + j, pack_$(kind)x2(p[nb][0], p[nb][1]));
-        st_u32(sP + i1 * P_ROW + j, pack_$(kind)x2(p[nb][2], p[nb][3]));
+        u32 high[2], low[2];
+        split2(p[nb][0], p[nb][1], high, low);
+        split2(p[nb][2], p[nb][3], high + 1, low + 1);
+        st_u32(sP + i0 * P_ROW + j, high[0]);
+        st_u32(sP + i1 * P_ROW + j, high[1]);
+        st_u32(sPLow + i0 * P_ROW + j, low[0]);
+        st_u32(sPLow + i1 * P_ROW + j, low[1]);
       }
       if (behind == 0) {
         float *diagonal = sDiagonal + row_block * D_TILE;
@@ -225,12 +232,12 @@ enum {
       const u32 upper[4] = {high[1], high[3], low[1], low[3]};
       TILE_UNROLL
       for (int mb = jb; mb < ROW_BLOCKS; mb++) {
-        u32 ap[4];
-        ldmatrix_x4(ap, sP + (16 * mb + a_row) * P_ROW + a_col + 16 * jb);
-        mma_m16n8k16_$(kind)(out[mb][0], ap, lower + 2);
-        mma_m16n8k16_$(kind)(out[mb][1], ap, upper + 2);
-        mma_m16n8k16_$(kind)(out[mb][0], ap, lower);
-        mma_m16n8k16_$(kind)(out[mb][1], ap, upper);
+        const int rows = (16 * mb + a_row) * P_ROW + a_col + 16 * jb;
+        u32 p_high[4], p_low[4];
+        ldmatrix_x4(p_high, sP + rows);
+        ldmatrix_x4(p_low, sPLow + rows);
+        mma_split(out[mb][0], p_high, p_low, lower, lower + 2);
+        mma_split(out[mb][1], p_high, p_low, upper, upper + 2);
       }
 //% if decay then
       TILE_UNROLL

@@ -52,7 +52,7 @@
 //% function call_decay_factors() return "decay_factors(" .. join(unpack(arguments)) .. ")" end
 //% function call_decay_keys()
 //%   return "decay_keys(" .. join("sQ + stage * QK_TILE", "sK + stage * QK_TILE",
-//%     delta and erase_tile == "k" and "sE", delta and erase_tile == "e" and "sE + stage * QK_TILE", factors,
+//%     delta and erase_tile == "k" and "sE", delta and erase_tile == "e" and "sE + stage * QK_TILE", delta and "sELow, sKLow", factors,
 //%     write and not delta and "table + WRITE") .. ")"
 //% end
 //% function print_factor_enum()
@@ -79,7 +79,7 @@
 /* One warp: rows of a block of $(to:upper()), each a sum over the channels. A lane has four rows, 4 apart, and
  * with the lanes of the same rows shares the channels. `share`: which rows, of SHARES. The pointers
  * are to the block's first token. */
-TILE_FN void $(name)($(strict and "float *l" or element .. " *p"), const $(element) *$(x), const $(element) *k, const float *factors,
+TILE_FN void $(name)($(strict and "float *l" or delta and element .. " *p, " .. element .. " *p_low" or element .. " *p"), const $(element) *$(x), const $(element) *k, const float *factors,
                       $(weight and "const float *weight, " or "")int share) {
   enum { ROWS = 4 / SHARES, LANES = 32 / ROWS }; /* LANES: of the same rows */
   const int row = tile_lane() % ROWS * SHARES + share; /* and row + 4, row + 8, row + 12 */
@@ -140,8 +140,18 @@ TILE_FN void $(name)($(strict and "float *l" or element .. " *p"), const $(eleme
       const tile_f2 w = ld_f32x2(weight + s);
 //% end
       TILE_UNROLL
+//% if delta then
+      for (int r = 0; r < 4; r++) { /* zeros above the diagonal */
+        const int at = (4 * r + row) * P_ROW + s;
+        u32 high, low;
+        split2(sum[r][s], sum[r][s + 1], &high, &low);
+        st_u32(p + at, high);
+        st_u32(p_low + at, low);
+      }
+//% else
       for (int r = 0; r < 4; r++) /* zeros above the diagonal */
         st_u32(p + (4 * r + row) * P_ROW + s, pack_$(kind)x2(sum[r][s]$(wx), sum[r][s + 1]$(wy)));
+//% end
     }
 //% end
   }
@@ -185,24 +195,38 @@ TILE_FN void decay_factors($(join(unpack(parameters)))) {
 
 //% local weight = write and not delta
 //% local e_parameter = delta and erase_tile ~= "q" and element .. " *e"
+//% local low_parameters = delta and element .. " *e_low, " .. element .. " *k_low"
+//% if delta then
+/* two elements times x and y, each as the sum of two 16-bit numbers */
+TILE_FN void st_decayed($(element) *high, $(element) *low, u32 word, float x, float y) {
+  u32 h, l;
+  split2($(kind)lo_f32(word) * x, $(kind)hi_f32(word) * y, &h, &l);
+  st_u32(high, h);
+  st_u32(low, l);
+}
+
+//% end
 //% if delta and erase_tile == "k" then
 /* q times the factors from its block's start through its token, in place; e likewise from k; then k
- * times those after it to the block's end, in place. */
-//% elseif delta and erase_tile == "e" then
-/* In place: q and e times the factors from their block's start through their token, k times those
- * after it to the block's end. */
+ * times those after it to the block's end, in place. What rounding e and k leaves goes to tiles of
+ * its own. */
+//% elseif delta then
+/* In place: q$(erase_tile == "q" and ", which is e, too," or " and e") times the factors from the block's start through the token, k
+ * times those after it to the block's end. What rounding e and k leaves goes to tiles of its own. */
 //% else
 /* In place: q times the factors from its block's start through its token, k times those after it
  * to the block's end$(weight and " and the write weight" or ""). */
 //% end
-TILE_FN void decay_keys($(join(element .. " *q", element .. " *k", e_parameter, "const float *factors", weight and "const float *weight"))) {
+TILE_FN void decay_keys($(join(element .. " *q", element .. " *k", e_parameter, low_parameters, "const float *factors", weight and "const float *weight"))) {
   enum { PAIRS = $(K) / 2 };
   for (int i = tile_tid(); i < ROW_BLOCKS * PAIRS; i += THREADS) {
     const int first = 16 * (i / PAIRS), channel = 2 * (i % PAIRS);
     const float *f_at = factors + first * F_ROW + channel;
+//% if delta then
+    const int at = first * QK_ROW + channel;
+    $(element) *q_at = q + at, *k_at = k + at;
+//% else
     $(element) *q_at = q + first * QK_ROW + channel, *k_at = k + first * QK_ROW + channel;
-//% if e_parameter then
-    $(element) *e_at = e + first * QK_ROW + channel;
 //% end
     float x = 1.0f, y = 1.0f;
     TILE_UNROLL
@@ -211,10 +235,13 @@ TILE_FN void decay_keys($(join(element .. " *q", element .. " *k", e_parameter, 
       const u32 word = ld_u32(q_at + n * QK_ROW);
       x *= f.x;
       y *= f.y;
+//% if delta and erase_tile == "q" then
+      st_decayed(q_at + n * QK_ROW, e_low + at + n * QK_ROW, word, x, y);
+//% else
       st_u32(q_at + n * QK_ROW, pack_$(kind)x2($(kind)lo_f32(word) * x, $(kind)hi_f32(word) * y));
+//% end
 //% if e_parameter then
-      const u32 erased = ld_u32($(erase_tile)_at + n * QK_ROW);
-      st_u32(e_at + n * QK_ROW, pack_$(kind)x2($(kind)lo_f32(erased) * x, $(kind)hi_f32(erased) * y));
+      st_decayed(e + at + n * QK_ROW, e_low + at + n * QK_ROW, ld_u32($(erase_tile) + at + n * QK_ROW), x, y);
 //% end
     }
     x = y = 1.0f;
@@ -225,6 +252,8 @@ TILE_FN void decay_keys($(join(element .. " *q", element .. " *k", e_parameter, 
 //% if weight then
       const float w = weight[first + n];
       st_u32(k_at + n * QK_ROW, pack_$(kind)x2($(kind)lo_f32(word) * (x * w), $(kind)hi_f32(word) * (y * w)));
+//% elseif delta then
+      st_decayed(k_at + n * QK_ROW, k_low + at + n * QK_ROW, word, x, y);
 //% else
       st_u32(k_at + n * QK_ROW, pack_$(kind)x2($(kind)lo_f32(word) * x, $(kind)hi_f32(word) * y));
 //% end

@@ -13,7 +13,7 @@
  *   input b [B,T,H] fp32
  *   input v [B,T,H,dv]
  *
- * (delta chunk=64 dv_tile=128 stages=2 threads=256 smem=158848 blocks_a_head=1)
+ * (delta chunk=64 dv_tile=128 stages=2 threads=256 smem=168064 blocks_a_head=1)
  * 1032 bytes and 164 kFLOP a token of one head; on H100 SXM 80GB the floor is 0.347 ns, predicted 0.742 ns
  */
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
@@ -214,7 +214,8 @@ enum {
   SMEM_V = SMEM_K + 2 * STAGES * QK_TILE,
   SMEM_P = SMEM_V + 2 * STAGES * V_TILE,
   P_TILE = CHUNK * P_ROW,
-  SMEM_HIGH = SMEM_P + 2 * P_TILE,
+  SMEM_P_LOW = SMEM_P + 2 * P_TILE,
+  SMEM_HIGH = SMEM_P_LOW + 2 * P_TILE,
   SMEM_LOW = SMEM_HIGH + 2 * P_TILE,
   SMEM_O = SMEM_LOW + 2 * P_TILE,
   SMEM_DIAGONAL = SMEM_O + 2 * V_TILE,
@@ -520,7 +521,8 @@ TILE_KERNEL(gated_deltanet_forward, op_args, THREADS, 1) {
   TILE_SMEM(bf16, sQ, SMEM_Q, STAGES * QK_TILE); /* [STAGES][CHUNK][QK_ROW] */
   TILE_SMEM(bf16, sK, SMEM_K, STAGES * QK_TILE);
   TILE_SMEM(bf16, sV, SMEM_V, STAGES * V_TILE);
-  TILE_SMEM(bf16, sP, SMEM_P, P_TILE);
+  TILE_SMEM(bf16, sP, SMEM_P, P_TILE); /* split */
+  TILE_SMEM(bf16, sPLow, SMEM_P_LOW, P_TILE);
   /* the split -L below the diagonal blocks, their inverses on it */
   TILE_SMEM(bf16, sHigh, SMEM_HIGH, P_TILE);
   TILE_SMEM(bf16, sLow, SMEM_LOW, P_TILE);
@@ -673,8 +675,13 @@ TILE_KERNEL(gated_deltanet_forward, op_args, THREADS, 1) {
         p[nb][1] = j + 1 <= i0 ? p[nb][1] * tile_exp2(b0 - b.y) : 0.0f;
         p[nb][2] = j <= i1 ? p[nb][2] * tile_exp2(b1 - b.x) : 0.0f;
         p[nb][3] = j + 1 <= i1 ? p[nb][3] * tile_exp2(b1 - b.y) : 0.0f;
-        st_u32(sP + i0 * P_ROW + j, pack_bf16x2(p[nb][0], p[nb][1]));
-        st_u32(sP + i1 * P_ROW + j, pack_bf16x2(p[nb][2], p[nb][3]));
+        u32 high[2], low[2];
+        split2(p[nb][0], p[nb][1], high, low);
+        split2(p[nb][2], p[nb][3], high + 1, low + 1);
+        st_u32(sP + i0 * P_ROW + j, high[0]);
+        st_u32(sP + i1 * P_ROW + j, high[1]);
+        st_u32(sPLow + i0 * P_ROW + j, low[0]);
+        st_u32(sPLow + i1 * P_ROW + j, low[1]);
       }
       if (behind == 0) {
         float *diagonal = sDiagonal + row_block * D_TILE;
@@ -778,12 +785,12 @@ TILE_KERNEL(gated_deltanet_forward, op_args, THREADS, 1) {
       const u32 upper[4] = {high[1], high[3], low[1], low[3]};
       TILE_UNROLL
       for (int mb = jb; mb < ROW_BLOCKS; mb++) {
-        u32 ap[4];
-        ldmatrix_x4(ap, sP + (16 * mb + a_row) * P_ROW + a_col + 16 * jb);
-        mma_m16n8k16_bf16(out[mb][0], ap, lower + 2);
-        mma_m16n8k16_bf16(out[mb][1], ap, upper + 2);
-        mma_m16n8k16_bf16(out[mb][0], ap, lower);
-        mma_m16n8k16_bf16(out[mb][1], ap, upper);
+        const int rows = (16 * mb + a_row) * P_ROW + a_col + 16 * jb;
+        u32 p_high[4], p_low[4];
+        ldmatrix_x4(p_high, sP + rows);
+        ldmatrix_x4(p_low, sPLow + rows);
+        mma_split(out[mb][0], p_high, p_low, lower, lower + 2);
+        mma_split(out[mb][1], p_high, p_low, upper, upper + 2);
       }
       TILE_UNROLL
       for (int nb = 0; nb < 2; nb++) {

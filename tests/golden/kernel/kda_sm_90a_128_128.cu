@@ -13,8 +13,8 @@
  *   input beta [B,T,H] fp32
  *   input v [B,T,H,dv]
  *
- * (channel_delta chunk=64 dv_tile=128 stages=2 threads=256 smem=223232 blocks_a_head=1)
- * 1540 bytes and 115 kFLOP a token of one head; on H100 SXM 80GB the floor is 0.519 ns, predicted 1.17 ns
+ * (channel_delta chunk=32 dv_tile=128 stages=2 threads=256 smem=130560 blocks_a_head=1)
+ * 1540 bytes and 115 kFLOP a token of one head; on H100 SXM 80GB the floor is 0.519 ns, predicted 1.34 ns
  */
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 /* SPDX-License-Identifier: MIT
@@ -180,13 +180,13 @@ enum {
   DV = 128,
   DV_TILE = 128, /* value channels of a block */
   SPLITS = 1, /* blocks a head */
-  CHUNK = 64, /* tokens a step */
+  CHUNK = 32, /* tokens a step */
   STAGES = 2, /* chunks of q, k and v in shared memory */
   WARPS = DV_TILE / 16,
   THREADS = 32 * WARPS,
   ROW_BLOCKS = CHUNK / 16,
   GATE_WARP = ROW_BLOCKS % WARPS, /* the warp with the least of the inverses to compute */
-  LANE_TOKENS = CHUNK / 32, /* of the gates, a lane of that warp */
+  LANE_TOKENS = 1, /* of the gates, a lane of that warp */
 
   /* A row of a tile, in elements: 8 more than it has, so that the eight rows that an ldmatrix reads
    * at once lie in different banks. Elements of a chunk's tiles; byte offsets in shared memory. */
@@ -198,7 +198,7 @@ enum {
   SMEM_Q = 0,
   SMEM_K = SMEM_Q + 2 * STAGES * QK_TILE,
   SMEM_V = SMEM_K + 2 * STAGES * QK_TILE,
-  SHARES = 1, /* warps that share 16 rows of P or of L */
+  SHARES = 2, /* warps that share 16 rows of P or of L */
 
   /* the inputs of the decays, and in place of the first the factors: floats */
   F_ROW = DK,
@@ -206,9 +206,12 @@ enum {
   SMEM_F = SMEM_V + 2 * STAGES * V_TILE,
   SMEM_BLOCK = SMEM_F + 4 * STAGES * F_TILE,
   SMEM_E = SMEM_BLOCK + 4 * ROW_BLOCKS * DK,
+  SMEM_E_LOW = SMEM_E + 2 * QK_TILE,
+  SMEM_K_LOW = SMEM_E_LOW + 2 * QK_TILE,
   P_TILE = CHUNK * P_ROW,
-  SMEM_P = SMEM_E + 2 * QK_TILE,
-  SMEM_HIGH = SMEM_P + 2 * P_TILE,
+  SMEM_P = SMEM_K_LOW + 2 * QK_TILE,
+  SMEM_P_LOW = SMEM_P + 2 * P_TILE,
+  SMEM_HIGH = SMEM_P_LOW + 2 * P_TILE,
   SMEM_LOW = SMEM_HIGH + 2 * P_TILE,
   SMEM_O = SMEM_LOW + 2 * P_TILE,
   SMEM_L = SMEM_O + 2 * V_TILE,
@@ -437,6 +440,52 @@ TILE_FN void scale4(float *x, float low, float high) {
   x[3] *= high;
 }
 
+/* x and y, each as the sum of two 16-bit numbers: `low` has what rounding to `high` leaves */
+TILE_FN void split2(float x, float y, u32 *high, u32 *low) {
+  *high = pack_bf16x2(x, y);
+  *low = pack_bf16x2(x - bf16lo_f32(*high), y - bf16hi_f32(*high));
+}
+
+/* two accumulators side by side (16 x 16), split and repacked as an A operand */
+TILE_FN void split_operand(float x[2][4], u32 *high, u32 *low) {
+  split2(x[0][0], x[0][1], high, low);
+  split2(x[0][2], x[0][3], high + 1, low + 1);
+  split2(x[1][0], x[1][1], high + 2, low + 2);
+  split2(x[1][2], x[1][3], high + 3, low + 3);
+}
+
+/* d += a b of split operands; what two low parts give is below fp32's rounding */
+TILE_FN void mma_split(float *d, const u32 *a_high, const u32 *a_low, const u32 *b_high,
+                       const u32 *b_low) {
+  mma_m16n8k16_bf16(d, a_low, b_high);
+  mma_m16n8k16_bf16(d, a_high, b_low);
+  mma_m16n8k16_bf16(d, a_high, b_high);
+}
+
+/* One warp: the inverse of I + L for one diagonal block, L strictly lower (fp32, [16][D_ROW]), by
+ * substitution: a lane has a column of it. The lower lanes store the high parts, the upper lanes the
+ * low parts, to a block of rows P_ROW apart. */
+TILE_FN void invert_diagonal(const float *l, bf16 *high, bf16 *low) {
+  const int lane = tile_lane(), column = lane & 15;
+  bf16 *to = lane < 16 ? high : low;
+  float x[16];
+  TILE_UNROLL
+  for (int i = 0; i < 16; i++) {
+    x[i] = i == column ? 1.0f : 0.0f;
+    TILE_UNROLL
+    for (int j = 0; j < i; j += 4) {
+      const tile_f4 row = ld_f32x4(l + i * D_ROW + j); /* zero from the diagonal on */
+      x[i] -= row.x * x[j];
+      if (j + 1 < i) x[i] -= row.y * x[j + 1];
+      if (j + 2 < i) x[i] -= row.z * x[j + 2];
+      if (j + 3 < i) x[i] -= row.w * x[j + 3];
+    }
+    u32 part, rest;
+    split2(x[i], 0.0f, &part, &rest);
+    to[i * P_ROW + column] = (bf16)(lane < 16 ? part : rest);
+  }
+}
+
 /* log2 of one token's decay factor, exp(-exp(A_log) * softplus(g + dt_bias)).
  * A factor below 2^-126 is exactly 0 (2^x flushes), so LOG2_ZERO stands for all of them. */
 #define LOG2_E 1.4426950408889634f
@@ -471,7 +520,7 @@ TILE_FN void decay_factors(float *factors, float *of_block, const head_values pe
 /* One warp: rows of a block of P, each a sum over the channels. A lane has four rows, 4 apart, and
  * with the lanes of the same rows shares the channels. `share`: which rows, of SHARES. The pointers
  * are to the block's first token. */
-TILE_FN void pairwise(bf16 *p, const bf16 *q, const bf16 *k, const float *factors,
+TILE_FN void pairwise(bf16 *p, bf16 *p_low, const bf16 *q, const bf16 *k, const float *factors,
                       int share) {
   enum { ROWS = 4 / SHARES, LANES = 32 / ROWS }; /* LANES: of the same rows */
   const int row = tile_lane() % ROWS * SHARES + share; /* and row + 4, row + 8, row + 12 */
@@ -515,8 +564,13 @@ TILE_FN void pairwise(bf16 *p, const bf16 *q, const bf16 *k, const float *factor
     TILE_UNROLL
     for (int s = 0; s < 16; s += 2) {
       TILE_UNROLL
-      for (int r = 0; r < 4; r++) /* zeros above the diagonal */
-        st_u32(p + (4 * r + row) * P_ROW + s, pack_bf16x2(sum[r][s], sum[r][s + 1]));
+      for (int r = 0; r < 4; r++) { /* zeros above the diagonal */
+        const int at = (4 * r + row) * P_ROW + s;
+        u32 high, low;
+        split2(sum[r][s], sum[r][s + 1], &high, &low);
+        st_u32(p + at, high);
+        st_u32(p_low + at, low);
+      }
     }
   }
 }
@@ -576,15 +630,24 @@ TILE_FN void pairwise_erase(float *l, const bf16 *e, const bf16 *k, const float 
   }
 }
 
+/* two elements times x and y, each as the sum of two 16-bit numbers */
+TILE_FN void st_decayed(bf16 *high, bf16 *low, u32 word, float x, float y) {
+  u32 h, l;
+  split2(bf16lo_f32(word) * x, bf16hi_f32(word) * y, &h, &l);
+  st_u32(high, h);
+  st_u32(low, l);
+}
+
 /* q times the factors from its block's start through its token, in place; e likewise from k; then k
- * times those after it to the block's end, in place. */
-TILE_FN void decay_keys(bf16 *q, bf16 *k, bf16 *e, const float *factors) {
+ * times those after it to the block's end, in place. What rounding e and k leaves goes to tiles of
+ * its own. */
+TILE_FN void decay_keys(bf16 *q, bf16 *k, bf16 *e, bf16 *e_low, bf16 *k_low, const float *factors) {
   enum { PAIRS = DK / 2 };
   for (int i = tile_tid(); i < ROW_BLOCKS * PAIRS; i += THREADS) {
     const int first = 16 * (i / PAIRS), channel = 2 * (i % PAIRS);
     const float *f_at = factors + first * F_ROW + channel;
-    bf16 *q_at = q + first * QK_ROW + channel, *k_at = k + first * QK_ROW + channel;
-    bf16 *e_at = e + first * QK_ROW + channel;
+    const int at = first * QK_ROW + channel;
+    bf16 *q_at = q + at, *k_at = k + at;
     float x = 1.0f, y = 1.0f;
     TILE_UNROLL
     for (int n = 0; n < 16; n++) {
@@ -593,15 +656,14 @@ TILE_FN void decay_keys(bf16 *q, bf16 *k, bf16 *e, const float *factors) {
       x *= f.x;
       y *= f.y;
       st_u32(q_at + n * QK_ROW, pack_bf16x2(bf16lo_f32(word) * x, bf16hi_f32(word) * y));
-      const u32 erased = ld_u32(k_at + n * QK_ROW);
-      st_u32(e_at + n * QK_ROW, pack_bf16x2(bf16lo_f32(erased) * x, bf16hi_f32(erased) * y));
+      st_decayed(e + at + n * QK_ROW, e_low + at + n * QK_ROW, ld_u32(k + at + n * QK_ROW), x, y);
     }
     x = y = 1.0f;
     TILE_UNROLL
     for (int n = 15; n >= 0; n--) {
       const tile_f2 f = ld_f32x2(f_at + n * F_ROW);
       const u32 word = ld_u32(k_at + n * QK_ROW);
-      st_u32(k_at + n * QK_ROW, pack_bf16x2(bf16lo_f32(word) * x, bf16hi_f32(word) * y));
+      st_decayed(k_at + n * QK_ROW, k_low + at + n * QK_ROW, word, x, y);
       x *= f.x;
       y *= f.y;
     }
@@ -616,52 +678,6 @@ TILE_FN void decay_columns(float *x, const tile_f2 factor) {
   x[3] *= factor.y;
 }
 
-/* x and y, each as the sum of two 16-bit numbers: `low` has what rounding to `high` leaves */
-TILE_FN void split2(float x, float y, u32 *high, u32 *low) {
-  *high = pack_bf16x2(x, y);
-  *low = pack_bf16x2(x - bf16lo_f32(*high), y - bf16hi_f32(*high));
-}
-
-/* two accumulators side by side (16 x 16), split and repacked as an A operand */
-TILE_FN void split_operand(float x[2][4], u32 *high, u32 *low) {
-  split2(x[0][0], x[0][1], high, low);
-  split2(x[0][2], x[0][3], high + 1, low + 1);
-  split2(x[1][0], x[1][1], high + 2, low + 2);
-  split2(x[1][2], x[1][3], high + 3, low + 3);
-}
-
-/* d += a b of split operands; what two low parts give is below fp32's rounding */
-TILE_FN void mma_split(float *d, const u32 *a_high, const u32 *a_low, const u32 *b_high,
-                       const u32 *b_low) {
-  mma_m16n8k16_bf16(d, a_low, b_high);
-  mma_m16n8k16_bf16(d, a_high, b_low);
-  mma_m16n8k16_bf16(d, a_high, b_high);
-}
-
-/* One warp: the inverse of I + L for one diagonal block, L strictly lower (fp32, [16][D_ROW]), by
- * substitution: a lane has a column of it. The lower lanes store the high parts, the upper lanes the
- * low parts, to a block of rows P_ROW apart. */
-TILE_FN void invert_diagonal(const float *l, bf16 *high, bf16 *low) {
-  const int lane = tile_lane(), column = lane & 15;
-  bf16 *to = lane < 16 ? high : low;
-  float x[16];
-  TILE_UNROLL
-  for (int i = 0; i < 16; i++) {
-    x[i] = i == column ? 1.0f : 0.0f;
-    TILE_UNROLL
-    for (int j = 0; j < i; j += 4) {
-      const tile_f4 row = ld_f32x4(l + i * D_ROW + j); /* zero from the diagonal on */
-      x[i] -= row.x * x[j];
-      if (j + 1 < i) x[i] -= row.y * x[j + 1];
-      if (j + 2 < i) x[i] -= row.z * x[j + 2];
-      if (j + 3 < i) x[i] -= row.w * x[j + 3];
-    }
-    u32 part, rest;
-    split2(x[i], 0.0f, &part, &rest);
-    to[i * P_ROW + column] = (bf16)(lane < 16 ? part : rest);
-  }
-}
-
 TILE_KERNEL(kda_forward, op_args, THREADS, 1) {
   TILE_SMEM_BEGIN(SMEM_BYTES);
   TILE_SMEM(bf16, sQ, SMEM_Q, STAGES * QK_TILE); /* [STAGES][CHUNK][QK_ROW] */
@@ -670,7 +686,11 @@ TILE_KERNEL(kda_forward, op_args, THREADS, 1) {
   TILE_SMEM(float, sF, SMEM_F, STAGES * F_TILE); /* [STAGES][CHUNK][F_ROW] */
   TILE_SMEM(float, sBlock, SMEM_BLOCK, ROW_BLOCKS * DK); /* factors of blocks of 16 tokens */
   TILE_SMEM(bf16, sE, SMEM_E, QK_TILE); /* e times the factors */
+  /* what rounding leaves of e and k times the factors, and of P */
+  TILE_SMEM(bf16, sELow, SMEM_E_LOW, QK_TILE);
+  TILE_SMEM(bf16, sKLow, SMEM_K_LOW, QK_TILE);
   TILE_SMEM(bf16, sP, SMEM_P, P_TILE);
+  TILE_SMEM(bf16, sPLow, SMEM_P_LOW, P_TILE);
   /* the inverses of the blocks of I + L, split */
   TILE_SMEM(bf16, sHigh, SMEM_HIGH, P_TILE);
   TILE_SMEM(bf16, sLow, SMEM_LOW, P_TILE);
@@ -795,12 +815,12 @@ TILE_KERNEL(kda_forward, op_args, THREADS, 1) {
       const int share = unit % SHARES, block = unit / SHARES / 2, rows = 16 * block * QK_ROW;
       const float *of_rows = sF + stage * F_TILE + 16 * block * F_ROW;
       if (unit / SHARES % 2 == 0)
-        pairwise(sP + 16 * block * P_ROW, q + rows, k + rows, of_rows, share);
+        pairwise(sP + 16 * block * P_ROW, sPLow + 16 * block * P_ROW, q + rows, k + rows, of_rows, share);
       else
         pairwise_erase(sL + block * D_TILE, e + rows, k + rows, of_rows, table + ERASE + 16 * block, share);
     }
     barrier_sync(); /* L and P are complete; every warp is done with q, k and e as they were */
-    decay_keys(sQ + stage * QK_TILE, sK + stage * QK_TILE, sE, sF + stage * F_TILE);
+    decay_keys(sQ + stage * QK_TILE, sK + stage * QK_TILE, sE, sELow, sKLow, sF + stage * F_TILE);
     for (int block = warp; block < ROW_BLOCKS; block += WARPS) {
       const int corner = 16 * block * P_ROW;
       invert_diagonal(sL + block * D_TILE, sHigh + corner, sLow + corner);
@@ -824,8 +844,12 @@ TILE_KERNEL(kda_forward, op_args, THREADS, 1) {
         const u32 lower[2] = {pack_bf16x2(s0[0], s0[1]), pack_bf16x2(s1[0], s1[1])};
         const u32 upper[2] = {pack_bf16x2(s0[2], s0[3]), pack_bf16x2(s1[2], s1[3])};
         const u32 as[4] = {lower[0], upper[0], lower[1], upper[1]};
+        const int rows = (16 * mb + b_row) * QK_ROW + b_col + 16 * kb;
         u32 be[4], aq[4];
-        ldmatrix_x4(be, sE + (16 * mb + b_row) * QK_ROW + b_col + 16 * kb);
+        ldmatrix_x4(be, sELow + rows);
+        mma_m16n8k16_bf16(x[0], as, be);
+        mma_m16n8k16_bf16(x[1], as, be + 2);
+        ldmatrix_x4(be, sE + rows);
         ldmatrix_x4(aq, q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb);
         mma_m16n8k16_bf16(x[0], as, be);
         mma_m16n8k16_bf16(out[mb][0], aq, lower);
@@ -850,7 +874,7 @@ TILE_KERNEL(kda_forward, op_args, THREADS, 1) {
       }
 
       /* U', and what follows from it: O += P U, S' += U' K */
-      u32 high[4], low[4], b_high[4], b_low[4], ap[4];
+      u32 high[4], low[4], b_high[4], b_low[4], p_high[4], p_low[4];
       float u[2][4] = {{0}};
       split_operand(x, high, low);
       ldmatrix_x4(b_high, sHigh + (16 * mb + b_row) * P_ROW + b_col);
@@ -860,15 +884,18 @@ TILE_KERNEL(kda_forward, op_args, THREADS, 1) {
       split_operand(u, high, low);
       const u32 lower[4] = {high[0], high[2], low[0], low[2]};
       const u32 upper[4] = {high[1], high[3], low[1], low[3]};
-      ldmatrix_x4(ap, sP + (16 * mb + a_row) * P_ROW + a_col);
-      mma_m16n8k16_bf16(out[mb][0], ap, lower + 2);
-      mma_m16n8k16_bf16(out[mb][1], ap, upper + 2);
-      mma_m16n8k16_bf16(out[mb][0], ap, lower);
-      mma_m16n8k16_bf16(out[mb][1], ap, upper);
+      ldmatrix_x4(p_high, sP + (16 * mb + a_row) * P_ROW + a_col);
+      ldmatrix_x4(p_low, sPLow + (16 * mb + a_row) * P_ROW + a_col);
+      mma_split(out[mb][0], p_high, p_low, lower, lower + 2);
+      mma_split(out[mb][1], p_high, p_low, upper, upper + 2);
       TILE_UNROLL
       for (int nb = 0; nb < DK / 16; nb++) {
+        const int rows = (16 * mb + a_row) * QK_ROW + a_col + 16 * nb;
         u32 bk[4];
-        ldmatrix_x4_trans(bk, k + (16 * mb + a_row) * QK_ROW + a_col + 16 * nb);
+        ldmatrix_x4_trans(bk, sKLow + rows);
+        mma_m16n8k16_bf16(state[2 * nb], high, bk);
+        mma_m16n8k16_bf16(state[2 * nb + 1], high, bk + 2);
+        ldmatrix_x4_trans(bk, k + rows);
         mma_m16n8k16_bf16(state[2 * nb], low, bk);
         mma_m16n8k16_bf16(state[2 * nb + 1], low, bk + 2);
         mma_m16n8k16_bf16(state[2 * nb], high, bk);
