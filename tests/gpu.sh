@@ -49,6 +49,7 @@ step "conformance, GPU = CPU device" conformance.log "$conformance" --device "${
 step "sweep against the reference" sweep.log "$sweep" "$device" --full
 step "decode, pools, drafts" decode.log env MASKC_TEST_DEVICE="$device" "$build/tests/test_step"
 step "prefill in pieces" pieces.log env MASKC_TEST_DEVICE="$device" "$build/tests/test_pieces"
+step "offsets beyond 2^32" big_offsets.log env MASKC_TEST_DEVICE="$device" "$build/tests/test_big_offsets"
 step "random specs against the reference" property.log "$property" --device "$device" --cases 100
 if command -v compute-sanitizer >/dev/null 2>&1; then
   for tool in memcheck racecheck synccheck initcheck; do
