@@ -95,7 +95,7 @@ TILE_FN tile_f4 ld_f32x4(const void *p) { return *(const tile_f4 *)p; }
 
 typedef struct __align__(16) tile_u4 { u32 x, y, z, w; } tile_u4;
 
-/* four words, their address 16-byte aligned, to and from registers */
+/* four words, r[0] to r[3], 16-byte aligned */
 TILE_FN void ld_u32x4(u32 *r, const void *p) {
   const tile_u4 v = *(const tile_u4 *)p;
   r[0] = v.x;
@@ -104,12 +104,12 @@ TILE_FN void ld_u32x4(u32 *r, const void *p) {
   r[3] = v.w;
 }
 
-TILE_FN void st_u32x4(void *p, const u32 *r) {
+TILE_FN void st_u32x4(void *p, u32 x, u32 y, u32 z, u32 w) {
   tile_u4 v;
-  v.x = r[0];
-  v.y = r[1];
-  v.z = r[2];
-  v.w = r[3];
+  v.x = x;
+  v.y = y;
+  v.z = z;
+  v.w = w;
   *(tile_u4 *)p = v;
 }
 
@@ -383,7 +383,8 @@ TILE_FN void map_q(bf16 *in_q, const bf16 *in_k, const head_values per_head, int
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
       result[i % VECTOR] = inside & pack_bf16x2(q_value(per_head, bf16lo_f32(word_in_k[i]), bf16lo_f32(word_in_q[i]), row0, row1), q_value(per_head, bf16hi_f32(word_in_k[i]), bf16hi_f32(word_in_q[i]), row0, row1));
-      if (i % VECTOR == VECTOR - 1) st_u32x4(in_q + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result);
+      if (i % VECTOR == VECTOR - 1)
+        st_u32x4(in_q + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result[0], result[1], result[2], result[3]);
     }
   }
 }
@@ -419,7 +420,8 @@ TILE_FN void map_k(bf16 *in_k, int rows) {
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
       result[i % VECTOR] = inside & pack_bf16x2(k_value(bf16lo_f32(word_in_k[i]), row0), k_value(bf16hi_f32(word_in_k[i]), row0));
-      if (i % VECTOR == VECTOR - 1) st_u32x4(in_k + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result);
+      if (i % VECTOR == VECTOR - 1)
+        st_u32x4(in_k + row * QK_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result[0], result[1], result[2], result[3]);
     }
   }
 }

@@ -88,7 +88,7 @@ TILE_FN tile_f2 ld_f32x2(const void *p) { return *(const tile_f2 *)p; }
 
 typedef struct __align__(16) tile_u4 { u32 x, y, z, w; } tile_u4;
 
-/* four words, their address 16-byte aligned, to and from registers */
+/* four words, r[0] to r[3], 16-byte aligned */
 TILE_FN void ld_u32x4(u32 *r, const void *p) {
   const tile_u4 v = *(const tile_u4 *)p;
   r[0] = v.x;
@@ -97,12 +97,12 @@ TILE_FN void ld_u32x4(u32 *r, const void *p) {
   r[3] = v.w;
 }
 
-TILE_FN void st_u32x4(void *p, const u32 *r) {
+TILE_FN void st_u32x4(void *p, u32 x, u32 y, u32 z, u32 w) {
   tile_u4 v;
-  v.x = r[0];
-  v.y = r[1];
-  v.z = r[2];
-  v.w = r[3];
+  v.x = x;
+  v.y = y;
+  v.z = z;
+  v.w = w;
   *(tile_u4 *)p = v;
 }
 
@@ -456,7 +456,8 @@ TILE_FN void map_v(bf16 *in_x, const bf16 *in_y, const float *param_w, int rows)
     for (int i = 0; i < WORDS; i++) {
       const int channel = 2 * (VECTOR * lane + LANES * (i - i % VECTOR) + i % VECTOR);
       result[i % VECTOR] = inside & pack_bf16x2(v_value(bf16lo_f32(word_in_x[i]), bf16lo_f32(word_in_y[i]), param_w[channel]), v_value(bf16hi_f32(word_in_x[i]), bf16hi_f32(word_in_y[i]), param_w[channel + 1]));
-      if (i % VECTOR == VECTOR - 1) st_u32x4(in_x + row * V_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result);
+      if (i % VECTOR == VECTOR - 1)
+        st_u32x4(in_x + row * V_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result[0], result[1], result[2], result[3]);
     }
   }
 }
@@ -498,7 +499,8 @@ TILE_FN void map_o(bf16 *o, const bf16 *in_x, const float *param_bias, const op_
     for (int i = 0; i < WORDS; i++) {
       const int channel = 2 * (VECTOR * lane + LANES * (i - i % VECTOR) + i % VECTOR);
       result[i % VECTOR] = inside & pack_bf16x2(o_value(gate, bf16lo_f32(word_o[i]), bf16lo_f32(word_in_x[i]), param_bias[channel], row0), o_value(gate, bf16hi_f32(word_o[i]), bf16hi_f32(word_in_x[i]), param_bias[channel + 1], row0));
-      if (i % VECTOR == VECTOR - 1) st_u32x4(o + row * V_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result);
+      if (i % VECTOR == VECTOR - 1)
+        st_u32x4(o + row * V_ROW + 2 * (VECTOR * lane + LANES * (i - i % VECTOR)), result[0], result[1], result[2], result[3]);
     }
   }
 }
