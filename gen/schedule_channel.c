@@ -39,11 +39,11 @@ static int table_floats(const struct scan_roles *r, int chunk) {
   return (r->k.nterms + r->v.nterms > 0 ? row : 0) + (r->q.nterms > 0 ? row : 0);
 }
 
-int channel_factor_bytes(const struct plan *p, const struct branch *b) {
+int channel_factor_bytes(const struct plan *p, const struct branch *b, int stages) {
   enum { BLOCK = 16 }; /* tokens */
   struct leaf_list inputs;
   scan_decay_inputs(b, &inputs);
-  const int chunk = p->config.chunk, decay_tiles = inputs.n ? inputs.n * p->stages : 1;
+  const int chunk = p->config.chunk, decay_tiles = inputs.n ? inputs.n * stages : 1;
   return 4 * (decay_tiles * chunk + chunk / BLOCK) * scan_round_up(p->config.dk, 16);
 }
 
@@ -57,7 +57,7 @@ static int smem_bytes(const struct plan *p, const struct variant *v,
   const int v_tile = chunk * (p->dv_tile + PAD);
   const int stage = 2 * chunk * (dk + PAD) + (1 + tiles.n) * v_tile;
   return 2 * (p->stages * stage + chunk * (BLOCK + PAD) + v_tile) +
-         2 * 4 * table_floats(roles, chunk) + channel_factor_bytes(p, &v->branches[0]);
+         2 * 4 * table_floats(roles, chunk) + channel_factor_bytes(p, &v->branches[0], p->stages);
 }
 
 /* Registers a thread wants: the accumulators of the state and of a chunk's output, fragments,

@@ -8,8 +8,8 @@
 #include "schedule_scan.h"
 
 /* Bytes of the tiles of factors and of the inputs that decays read. Mirrors what
- * templates/factors.k.c places. */
-int channel_factor_bytes(const struct plan *p, const struct branch *b);
+ * templates/factors.k.c places; stages: of those tiles. */
+int channel_factor_bytes(const struct plan *p, const struct branch *b, int stages);
 /* What is read beside q, k and v for a token of one head. */
 double channel_other_bytes(const struct variant *v, const struct scan_roles *roles,
                            const struct gen_config *c);

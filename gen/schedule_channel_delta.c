@@ -60,7 +60,7 @@ static int smem_bytes(const struct plan *p, const struct variant *v, const struc
   const int keys = vector == 'k' ? 3 : 2; /* what rounding leaves of e and k, and e */
   const int elements = p->stages * stage + keys * qk_tile + 4 * p_tile + v_tile;
   const int floats = chunk * DIAGONAL_ROW + 2 * table_floats(f, chunk);
-  return 2 * elements + 4 * floats + channel_factor_bytes(p, &v->branches[0]);
+  return 2 * elements + 4 * floats + channel_factor_bytes(p, &v->branches[0], 1);
 }
 
 /* Registers a thread wants: the accumulators of the state, of a chunk's output and of a block's X'

@@ -22,7 +22,7 @@
 //% keys = { { name = "q", field = q_field, array = q_array, row = row_q },
 //%          { name = "k", field = k_field, array = k_array, row = row_k } }
 //% delta, erase, erase_before, besides = false, false, false, false
-//% square_p = false
+//% square_p, late_decays = false, false
 //% include("templates/walk.k.c")
 //% include("templates/factors.k.c")
 //% print_title()

@@ -34,6 +34,7 @@
 //% end
 //% delta = true
 //% square_p = false
+//% late_decays = true -- a second tile of floats would be a third of a block's shared memory
 //% include("templates/walk.k.c")
 //% include("templates/factors.k.c")
 //% include("templates/solve.k.c")
@@ -109,6 +110,7 @@ enum {
       invert_diagonal(sL + block * D_TILE, sHigh + corner, sLow + corner);
     }
     barrier_sync(); /* q, k and e are what meets the state and U; the inverses are complete */
+//% if decay_inputs[1] then print_late_loads() end
 //% print_next_gates()
 
     float out[ROW_BLOCKS][2][4] = {{{0}}};

@@ -19,14 +19,15 @@
 //% -- what computes the factors of a chunk: its parameters and arguments, and the call of log2_decay
 //% -- for one channel of the two that a thread takes
 //% local code = channel_decay
-//% local chunks = decay_inputs[1] and "STAGES * " or "" -- of factors in shared memory
-//% factors = decay_inputs[1] and "sF + stage * F_TILE" or "sF" -- of this chunk
+//% local staged = decay_inputs[1] and not late_decays
+//% local chunks = staged and "STAGES * " or "" -- of factors in shared memory
+//% factors = staged and "sF + stage * F_TILE" or "sF" -- of this chunk
 //% local parameters, arguments = { "float *factors", "float *of_block" }, { factors, "sBlock" }
 //% local function pass(parameter, argument)
 //%   parameters[#parameters + 1], arguments[#arguments + 1] = parameter, argument
 //% end
 //% for i = 2, #decay_inputs do
-//%   pass("const float *" .. decay_inputs[i].field, decay_inputs[i].tile .. " + stage * F_TILE")
+//%   pass("const float *" .. decay_inputs[i].field, decay_inputs[i].tile .. (staged and " + stage * F_TILE" or ""))
 //% end
 //% if code.per_head then pass("const head_values per_head", "per_head") end
 //% local has_params = false
@@ -64,7 +65,7 @@
   SMEM_F = $(last) + 2 * STAGES * V_TILE,
 //% last = "SMEM_F"
 //% for i = 2, #decay_inputs do
-  SMEM_$(decay_inputs[i].field) = $(last) + 4 * STAGES * F_TILE,
+  SMEM_$(decay_inputs[i].field) = $(last) + 4 * $(chunks)F_TILE,
 //% last = "SMEM_" .. decay_inputs[i].field
 //% end
   SMEM_BLOCK = $(last) + 4 * $(chunks)F_TILE,
@@ -274,7 +275,7 @@ TILE_FN void decay_columns(float *x, const tile_f2 factor) {
 //% function print_factor_tiles()
   TILE_SMEM(float, sF, SMEM_F, $(chunks)F_TILE); /* [$(chunks ~= "" and "STAGES][" or "")CHUNK][F_ROW] */
 //% for i = 2, #decay_inputs do
-  TILE_SMEM(float, $(decay_inputs[i].tile), SMEM_$(decay_inputs[i].field), STAGES * F_TILE);
+  TILE_SMEM(float, $(decay_inputs[i].tile), SMEM_$(decay_inputs[i].field), $(chunks)F_TILE);
 //% end
   TILE_SMEM(float, sBlock, SMEM_BLOCK, ROW_BLOCKS * $(K)); /* factors of blocks of 16 tokens */
 //% end

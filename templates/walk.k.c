@@ -10,7 +10,10 @@
 //% --   square_p      P is a product of matrices, chunk x chunk; false: its blocks of 16 on the
 //% --                 diagonal are all there is of it
 //% --   decay_inputs  the inputs over dk that the decays read, { field, tile }, whose chunks are
-//% --                 tiles of floats; the template places them, [STAGES][CHUNK][F_ROW]
+//% --                 tiles of floats; the template places them, [STAGES][CHUNK][F_ROW], or
+//% --                 [CHUNK][F_ROW] with
+//% --   late_decays   they have one tile, and the template says when it is free: print_late_loads()
+//% --                 loads the next chunk's; of two stages
 //% --
 //% -- Where there is a normaliser (the scan's alone), the template includes rowsum.k.c, too.
 //% --
@@ -29,6 +32,7 @@
 //% --   print_kernel()               the kernel's head, the tiles of arrays
 //% --   print_start()                who the block and the lane are, the state, the first loads
 //% --   print_chunk()                for (each chunk) {, and all that is done before its arithmetic
+//% --   print_late_loads()           see late_decays
 //% --   print_next_gates()           loads for the table after the next, once P is complete
 //% --   print_output()               out[ROW_BLOCKS][2][4] as the spec wants it, to sO; }
 //% --   print_end()                  the last store, the last state
@@ -59,9 +63,9 @@
 //%                                         tile = "s" .. x.name:upper(), size = "QK_TILE" } end
 //% end
 //% for i, x in ipairs(decay_inputs) do
-//%   of[x.field] = x.tile .. " + stage * F_TILE"
+//%   of[x.field] = x.tile .. (late_decays and "" or " + stage * F_TILE")
 //%   loads[#loads + 1] = { at = "at_" .. x.field, array = x.field, load = "load_f", tile = x.tile,
-//%                         size = "F_TILE" }
+//%                         size = "F_TILE", late = late_decays }
 //% end
 //% for _, x in ipairs(output and output.channels or {}) do
 //%   if x.field ~= "o" then elements[#elements + 1] = x end
@@ -130,23 +134,25 @@
 //% end
 //% local rows_of = max_levels and "skip, rows" or "rows"
 //% local loaded = max_levels and "(CHUNK - skip)" or "CHUNK"
-//% local function print_loads(indent, first, slot)
+//% local function print_load_of(indent, x, slot)
+//% local to = x.late and x.tile or x.tile .. " + " .. slot .. " * " .. x.size
+$(indent)$(x.load)($(to), a.$(x.array).at + $(x.at), a.$(x.array).token, $(rows_of));
+$(indent)$(x.at) += $(loaded) * a.$(x.array).token;
+//% end
+//% local function print_loads(indent, first, slot, late)
 //% if max_levels then
 $(indent)const int skip = chunk_skip($(first)), rows = chunk_rows(T, $(first));
 //% else
 $(indent)const int rows = chunk_rows(T, $(first));
 //% end
 //% for _, x in ipairs(loads) do
-$(indent)$(x.load)($(x.tile) + $(slot) * $(x.size), a.$(x.array).at + $(x.at), a.$(x.array).token, $(rows_of));
+//%   if late or not x.late then print_load_of(indent, x, slot) end
 //% end
 $(indent)load_v(sV + $(slot) * V_TILE, a.v.at + v_at, a.v.token, $(rows_of)$(pass));
 //% for _, x in ipairs(tiles) do
 //% local f = x.field
 $(indent)load_v($(x.tile) + $(slot) * V_TILE, a.$(x.array).at + at_$(f), a.$(x.array).token, $(rows_of)$(pass));
 $(indent)at_$(f) += $(loaded) * a.$(x.array).token;
-//% end
-//% for _, x in ipairs(loads) do
-$(indent)$(x.at) += $(loaded) * a.$(x.array).token;
 //% end
 $(indent)v_at += $(loaded) * a.v.token;
 //% if max_levels then load_levels(indent, first, slot) end
@@ -301,7 +307,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 
   for (int i = 0; i < STAGES - 1; i++) {
     if ($(max_levels and "i < chunks" or "i * CHUNK < T")) {
-//% print_loads("      ", "i * CHUNK" .. minus_offset, "i")
+//% print_loads("      ", "i * CHUNK" .. minus_offset, "i", true)
     }
     cp_async_commit();
   }
@@ -384,6 +390,18 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
     }
     barrier_sync(); /* $(maps and "q, k and v" or "the weights of the levels") are what the spec makes of them */
 //% end
+//% end
+//% function print_late_loads()
+    { /* what the next chunk's decays read, where this one's factors were */
+      const i64 next = t0 + CHUNK;
+      if (next < T) {
+        const int rows = chunk_rows(T, next);
+//% for _, x in ipairs(loads) do
+//%   if x.late then print_load_of("        ", x) end
+//% end
+      }
+      cp_async_commit();
+    }
 //% end
 //% function print_next_gates()
 //% if inputs[1] then

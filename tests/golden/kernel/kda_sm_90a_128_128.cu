@@ -13,8 +13,8 @@
  *   input beta [B,T,H] fp32
  *   input v [B,T,H,dv]
  *
- * (channel_delta chunk=32 dv_tile=128 stages=2 threads=256 smem=130560 blocks_a_head=1)
- * 1540 bytes and 115 kFLOP a token of one head; on H100 SXM 80GB the floor is 0.519 ns, predicted 1.34 ns
+ * (channel_delta chunk=64 dv_tile=128 stages=2 threads=256 smem=228352 blocks_a_head=1)
+ * 1540 bytes and 115 kFLOP a token of one head; on H100 SXM 80GB the floor is 0.519 ns, predicted 1.17 ns
  */
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 /* SPDX-License-Identifier: MIT
@@ -180,13 +180,13 @@ enum {
   DV = 128,
   DV_TILE = 128, /* value channels of a block */
   SPLITS = 1, /* blocks a head */
-  CHUNK = 32, /* tokens a step */
+  CHUNK = 64, /* tokens a step */
   STAGES = 2, /* chunks of q, k and v in shared memory */
   WARPS = DV_TILE / 16,
   THREADS = 32 * WARPS,
   ROW_BLOCKS = CHUNK / 16,
   GATE_WARP = ROW_BLOCKS % WARPS, /* the warp with the least of the inverses to compute */
-  LANE_TOKENS = 1, /* of the gates, a lane of that warp */
+  LANE_TOKENS = CHUNK / 32, /* of the gates, a lane of that warp */
 
   /* A row of a tile, in elements: 8 more than it has, so that the eight rows that an ldmatrix reads
    * at once lie in different banks. Elements of a chunk's tiles; byte offsets in shared memory. */
@@ -198,13 +198,13 @@ enum {
   SMEM_Q = 0,
   SMEM_K = SMEM_Q + 2 * STAGES * QK_TILE,
   SMEM_V = SMEM_K + 2 * STAGES * QK_TILE,
-  SHARES = 2, /* warps that share 16 rows of P or of L */
+  SHARES = 1, /* warps that share 16 rows of P or of L */
 
   /* the inputs of the decays, and in place of the first the factors: floats */
   F_ROW = DK,
   F_TILE = CHUNK * F_ROW,
   SMEM_F = SMEM_V + 2 * STAGES * V_TILE,
-  SMEM_BLOCK = SMEM_F + 4 * STAGES * F_TILE,
+  SMEM_BLOCK = SMEM_F + 4 * F_TILE,
   SMEM_E = SMEM_BLOCK + 4 * ROW_BLOCKS * DK,
   SMEM_E_LOW = SMEM_E + 2 * QK_TILE,
   SMEM_K_LOW = SMEM_E_LOW + 2 * QK_TILE,
@@ -685,7 +685,7 @@ TILE_KERNEL(kda_forward, op_args, THREADS, 1) {
   TILE_SMEM(bf16, sQ, SMEM_Q, STAGES * QK_TILE); /* [STAGES][CHUNK][QK_ROW] */
   TILE_SMEM(bf16, sK, SMEM_K, STAGES * QK_TILE);
   TILE_SMEM(bf16, sV, SMEM_V, STAGES * V_TILE);
-  TILE_SMEM(float, sF, SMEM_F, STAGES * F_TILE); /* [STAGES][CHUNK][F_ROW] */
+  TILE_SMEM(float, sF, SMEM_F, F_TILE); /* [CHUNK][F_ROW] */
   TILE_SMEM(float, sBlock, SMEM_BLOCK, ROW_BLOCKS * DK); /* factors of blocks of 16 tokens */
   TILE_SMEM(bf16, sE, SMEM_E, QK_TILE); /* e times the factors */
   /* what rounding leaves of e and k times the factors, and of P */
@@ -745,12 +745,12 @@ TILE_KERNEL(kda_forward, op_args, THREADS, 1) {
     if (i * CHUNK < T) {
       const int rows = chunk_rows(T, i * CHUNK);
       load_qk(sQ + i * QK_TILE, a.q.at + q_at, a.q.token, rows);
-      load_qk(sK + i * QK_TILE, a.k.at + k_at, a.k.token, rows);
-      load_f(sF + i * F_TILE, a.in_g.at + at_in_g, a.in_g.token, rows);
-      load_v(sV + i * V_TILE, a.v.at + v_at, a.v.token, rows);
       q_at += CHUNK * a.q.token;
+      load_qk(sK + i * QK_TILE, a.k.at + k_at, a.k.token, rows);
       k_at += CHUNK * a.k.token;
+      load_f(sF, a.in_g.at + at_in_g, a.in_g.token, rows);
       at_in_g += CHUNK * a.in_g.token;
+      load_v(sV + i * V_TILE, a.v.at + v_at, a.v.token, rows);
       v_at += CHUNK * a.v.token;
     }
     cp_async_commit();
@@ -785,12 +785,10 @@ TILE_KERNEL(kda_forward, op_args, THREADS, 1) {
         const int free = stage == 0 ? STAGES - 1 : stage - 1;
         const int rows = chunk_rows(T, next);
         load_qk(sQ + free * QK_TILE, a.q.at + q_at, a.q.token, rows);
-        load_qk(sK + free * QK_TILE, a.k.at + k_at, a.k.token, rows);
-        load_f(sF + free * F_TILE, a.in_g.at + at_in_g, a.in_g.token, rows);
-        load_v(sV + free * V_TILE, a.v.at + v_at, a.v.token, rows);
         q_at += CHUNK * a.q.token;
+        load_qk(sK + free * QK_TILE, a.k.at + k_at, a.k.token, rows);
         k_at += CHUNK * a.k.token;
-        at_in_g += CHUNK * a.in_g.token;
+        load_v(sV + free * V_TILE, a.v.at + v_at, a.v.token, rows);
         v_at += CHUNK * a.v.token;
       }
       cp_async_commit();
@@ -811,23 +809,32 @@ TILE_KERNEL(kda_forward, op_args, THREADS, 1) {
     }
     barrier_sync(); /* q, k and v are what the spec makes of them */
 
-    decay_factors(sF + stage * F_TILE, sBlock, per_head, param_dt_bias, chunk_rows(T, t0));
+    decay_factors(sF, sBlock, per_head, param_dt_bias, chunk_rows(T, t0));
     barrier_sync(); /* the factors are complete */
     for (int unit = warp; unit < 2 * SHARES * ROW_BLOCKS; unit += WARPS) {
       const int share = unit % SHARES, block = unit / SHARES / 2, rows = 16 * block * QK_ROW;
-      const float *of_rows = sF + stage * F_TILE + 16 * block * F_ROW;
+      const float *of_rows = sF + 16 * block * F_ROW;
       if (unit / SHARES % 2 == 0)
         pairwise(sP + 16 * block * P_ROW, sPLow + 16 * block * P_ROW, q + rows, k + rows, of_rows, share);
       else
         pairwise_erase(sL + block * D_TILE, e + rows, k + rows, of_rows, table + ERASE + 16 * block, share);
     }
     barrier_sync(); /* L and P are complete; every warp is done with q, k and e as they were */
-    decay_keys(sQ + stage * QK_TILE, sK + stage * QK_TILE, sE, sELow, sKLow, sF + stage * F_TILE);
+    decay_keys(sQ + stage * QK_TILE, sK + stage * QK_TILE, sE, sELow, sKLow, sF);
     for (int block = warp; block < ROW_BLOCKS; block += WARPS) {
       const int corner = 16 * block * P_ROW;
       invert_diagonal(sL + block * D_TILE, sHigh + corner, sLow + corner);
     }
     barrier_sync(); /* q, k and e are what meets the state and U; the inverses are complete */
+    { /* what the next chunk's decays read, where this one's factors were */
+      const i64 next = t0 + CHUNK;
+      if (next < T) {
+        const int rows = chunk_rows(T, next);
+        load_f(sF, a.in_g.at + at_in_g, a.in_g.token, rows);
+        at_in_g += CHUNK * a.in_g.token;
+      }
+      cp_async_commit();
+    }
     if (warp == GATE_WARP) { /* the gates of the chunk after the next; here, where no shuffle waits */
       TILE_UNROLL
       for (int e = 0; e < LANE_TOKENS; e++)

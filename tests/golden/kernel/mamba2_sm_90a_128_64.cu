@@ -397,12 +397,12 @@ TILE_KERNEL(mamba2_forward, op_args, THREADS, 1) {
     if (i * CHUNK < T) {
       const int rows = chunk_rows(T, i * CHUNK);
       load_qk(sQ + i * QK_TILE, a.q.at + q_at, a.q.token, rows);
+      q_at += CHUNK * a.q.token;
       load_qk(sK + i * QK_TILE, a.k.at + k_at, a.k.token, rows);
+      k_at += CHUNK * a.k.token;
       load_v(sV + i * V_TILE, a.v.at + v_at, a.v.token, rows);
       load_v(sIn_z + i * V_TILE, a.in_z.at + at_in_z, a.in_z.token, rows);
       at_in_z += CHUNK * a.in_z.token;
-      q_at += CHUNK * a.q.token;
-      k_at += CHUNK * a.k.token;
       v_at += CHUNK * a.v.token;
     }
     cp_async_commit();
@@ -436,12 +436,12 @@ TILE_KERNEL(mamba2_forward, op_args, THREADS, 1) {
         const int free = stage == 0 ? STAGES - 1 : stage - 1;
         const int rows = chunk_rows(T, next);
         load_qk(sQ + free * QK_TILE, a.q.at + q_at, a.q.token, rows);
+        q_at += CHUNK * a.q.token;
         load_qk(sK + free * QK_TILE, a.k.at + k_at, a.k.token, rows);
+        k_at += CHUNK * a.k.token;
         load_v(sV + free * V_TILE, a.v.at + v_at, a.v.token, rows);
         load_v(sIn_z + free * V_TILE, a.in_z.at + at_in_z, a.in_z.token, rows);
         at_in_z += CHUNK * a.in_z.token;
-        q_at += CHUNK * a.q.token;
-        k_at += CHUNK * a.k.token;
         v_at += CHUNK * a.v.token;
       }
       cp_async_commit();

@@ -344,10 +344,10 @@ TILE_KERNEL(simple_gla_forward, op_args, THREADS, 1) {
     if (i * CHUNK < T) {
       const int rows = chunk_rows(T, i * CHUNK);
       load_qk(sQ + i * QK_TILE, a.q.at + q_at, a.q.token, rows);
-      load_qk(sK + i * QK_TILE, a.k.at + k_at, a.k.token, rows);
-      load_v(sV + i * V_TILE, a.v.at + v_at, a.v.token, rows);
       q_at += CHUNK * a.q.token;
+      load_qk(sK + i * QK_TILE, a.k.at + k_at, a.k.token, rows);
       k_at += CHUNK * a.k.token;
+      load_v(sV + i * V_TILE, a.v.at + v_at, a.v.token, rows);
       v_at += CHUNK * a.v.token;
     }
     cp_async_commit();
@@ -381,10 +381,10 @@ TILE_KERNEL(simple_gla_forward, op_args, THREADS, 1) {
         const int free = stage == 0 ? STAGES - 1 : stage - 1;
         const int rows = chunk_rows(T, next);
         load_qk(sQ + free * QK_TILE, a.q.at + q_at, a.q.token, rows);
-        load_qk(sK + free * QK_TILE, a.k.at + k_at, a.k.token, rows);
-        load_v(sV + free * V_TILE, a.v.at + v_at, a.v.token, rows);
         q_at += CHUNK * a.q.token;
+        load_qk(sK + free * QK_TILE, a.k.at + k_at, a.k.token, rows);
         k_at += CHUNK * a.k.token;
+        load_v(sV + free * V_TILE, a.v.at + v_at, a.v.token, rows);
         v_at += CHUNK * a.v.token;
       }
       cp_async_commit();
