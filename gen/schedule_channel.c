@@ -47,6 +47,14 @@ int channel_factor_bytes(const struct plan *p, const struct branch *b, int stage
   return 4 * (decay_tiles * chunk + chunk / BLOCK) * scan_round_up(p->config.dk, 16);
 }
 
+double channel_decay_clocks(const struct branch *b, double dk) {
+  double clocks = 0;
+  for (int i = 0; i < b->nfactors; i++)
+    if (b->factors[i].log && b->factors[i].log->axis == AXIS_DK)
+      clocks += dk / 32 * scan_channel_clocks(b->factors[i].log);
+  return clocks;
+}
+
 /* Mirrors SMEM_BYTES of the template; the CPU device refuses a launch with less. */
 static int smem_bytes(const struct plan *p, const struct variant *v,
                       const struct scan_roles *roles) {
@@ -66,19 +74,16 @@ static int registers_wanted(const struct gen_config *c) {
   return scan_round_up(c->dk, 16) / 2 + c->chunk / 2 + 98;
 }
 
-/* What a block takes to move on by a chunk, in ns a token. Its instructions, counted in sm_90a's
- * code for 16 tokens, go at one a clock for each quarter of the SM; fewer warps than quarters leave
- * some idle, which nothing but another block makes up for. Barriers, and the chain from one 16
- * tokens to the next, hold up the block alone. An estimate: an H100 took a third more
- * (docs/PERFORMANCE.md). */
-static void predict_steps(struct plan *p) {
-  const double clocks_a_ns = 1.7, quarters = 4, dk = p->config.dk, warps = p->threads / 32;
+/* What a block takes to move on by a chunk, in ns a token: its instructions, counted in sm_90a's
+ * code for 16 tokens, and those of the spec's expressions. Barriers, and the chain from one 16
+ * tokens to the next, hold up the block alone. */
+static void predict_steps(struct plan *p, const struct variant *v, const struct scan_roles *roles) {
+  const double clocks_a_ns = 1.7, dk = p->config.dk, warps = p->threads / 32;
   const double shared_work = 1100 + 26 * dk; /* the factors, P, q and k times the factors */
   const double of_a_warp = 170 + 1.25 * dk;  /* loads, the state */
-  const double instructions = shared_work + warps * of_a_warp;
-  const double idle = warps < quarters ? instructions * (1 / warps - 1 / quarters) : 0;
-  p->alone_ns = (1000.0 / p->config.chunk + (300 + idle) / 16) / clocks_a_ns;
-  p->share_ns = instructions / quarters / 16 / clocks_a_ns;
+  p->alone_ns = (1000.0 / p->config.chunk + 300 / 16.0) / clocks_a_ns;
+  scan_add_clocks(p, (shared_work + warps * of_a_warp) / 16);
+  scan_add_clocks(p, scan_roles_clocks(p, v, roles) + channel_decay_clocks(&v->branches[0], dk));
 }
 
 /* Bytes, FLOPs, and what they take. */
@@ -112,7 +117,7 @@ static int candidates(const struct variant *v, const struct gen_config *config,
     struct plan *p = &ret[i];
     p->smem_bytes = smem_bytes(p, v, &roles);
     scan_fit(p, v, &roles, registers_wanted(&p->config), a);
-    predict_steps(p);
+    predict_steps(p, v, &roles);
     predict_rates(p, channel_other_bytes(v, &roles, config));
   }
   return n;

@@ -7,6 +7,8 @@
 
 #include "schedule_scan.h"
 
+/* Clocks that the logarithms of a token's decays take, see schedule_scan.h. */
+double channel_decay_clocks(const struct branch *b, double dk);
 /* Bytes of the tiles of factors and of the inputs that decays read. Mirrors what
  * templates/factors.k.c places; stages: of those tiles. */
 int channel_factor_bytes(const struct plan *p, const struct branch *b, int stages);

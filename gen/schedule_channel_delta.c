@@ -70,16 +70,17 @@ static int registers_wanted(const struct gen_config *c) {
 }
 
 /* What a block takes to move on by a chunk, in ns a token; see schedule_channel.c. L is as much
- * again as P; the inverse and the solution hold up the block alone. A guess from what is counted
- * there: an H100 took half as much again (docs/PERFORMANCE.md). */
-static void predict_steps(struct plan *p) {
-  const double clocks_a_ns = 1.7, quarters = 4, dk = p->config.dk, warps = p->threads / 32;
-  const double shared_work = 1700 + 45 * dk; /* L, the inverse, e, and what is there without them */
-  const double of_a_warp = 300 + 2 * dk;     /* loads, U, the state */
-  const double instructions = shared_work + warps * of_a_warp;
-  const double idle = warps < quarters ? instructions * (1 / warps - 1 / quarters) : 0;
-  p->alone_ns = (2500.0 / p->config.chunk + (600 + idle) / 16) / clocks_a_ns;
-  p->share_ns = instructions / quarters / 16 / clocks_a_ns;
+ * again as P; the inverse and the solution hold up the block alone. */
+static void predict_steps(struct plan *p, const struct variant *v, const struct delta_form *f) {
+  const double clocks_a_ns = 1.7, dk = p->config.dk, warps = p->threads / 32;
+  const double shared_work = 1700 + 48 * dk; /* L, the inverse, e, and what is there without them */
+  const double of_a_warp = 300 + 2.4 * dk;   /* loads, U, the state */
+  const struct expr *vector = f->vector.row;
+  p->alone_ns = (2500.0 / p->config.chunk + 600 / 16.0) / clocks_a_ns;
+  scan_add_clocks(p, (shared_work + warps * of_a_warp) / 16);
+  scan_add_clocks(p,
+                  scan_roles_clocks(p, v, &f->roles) + channel_decay_clocks(&v->branches[0], dk));
+  if (*delta_vector_tile(f) == 'e') scan_add_clocks(p, scan_rows_clocks(&vector, 1, p->config.dk));
 }
 
 /* Bytes, FLOPs, and what they take. */
@@ -108,7 +109,7 @@ static int candidates(const struct variant *v, const struct gen_config *config,
     struct plan *p = &ret[i];
     p->smem_bytes = smem_bytes(p, v, &form);
     scan_fit(p, v, &form.roles, registers_wanted(&p->config), a);
-    predict_steps(p);
+    predict_steps(p, v, &form);
     predict_rates(p, channel_other_bytes(v, &form.roles, config) + vector);
   }
   return n;

@@ -72,11 +72,17 @@ static int registers_wanted(const struct gen_config *c) {
 
 /* What a block takes to move on by a chunk, in ns a token: the solution, block of 16 by block of
  * 16, which no other warp hides, and a part for each warp that shares the SM. An estimate from the
- * number of instructions; an H100 took a quarter more (docs/PERFORMANCE.md). */
-static void predict_steps(struct plan *p) {
+ * number of instructions; an H100 took a tenth to a quarter more (docs/PERFORMANCE.md). */
+static void predict_steps(struct plan *p, const struct variant *v, const struct delta_form *f) {
+  enum { EXP2_CLOCKS = 8 }; /* see row_cost.c */
   const double ns_a_token = 1e3 / p->config.chunk, size = p->config.chunk / 64.0;
   p->alone_ns = (1.0 + size) * ns_a_token;
   p->share_ns = p->threads / 32 * size * (0.15 + 0.003 * p->config.dk) * ns_a_token;
+  const struct expr *vector = f->vector.row;
+  scan_add_clocks(p, scan_roles_clocks(p, v, &f->roles));
+  if (*delta_vector_tile(f) == 'e') scan_add_clocks(p, scan_rows_clocks(&vector, 1, p->config.dk));
+  if (v->branches[0].decay != DECAY_NONE) /* of what is between two tokens, in L and in P */
+    scan_add_clocks(p, (p->config.chunk + 16) / 32.0 * EXP2_CLOCKS);
 }
 
 /* Bytes, FLOPs, and what they take. */
@@ -88,8 +94,9 @@ static void predict_rates(struct plan *p, double other_bytes) {
   p->flops = 6 * dk * dv + 4 * chunk * (dk + dv);
   const double memory = p->bytes / t->copy_gbs;
   p->floor_ns = fmax(memory, p->flops / t->mma_tflops / 1e3);
-  /* what is issued: U counts twice and the solution three times, but nothing above the diagonal */
-  const double issued = 8 * dk * dv + (chunk + 16) * (2 * dk + 5 * dv);
+  /* what is issued: U counts twice, P U and the solution three times, but nothing above the
+   * diagonal */
+  const double issued = 8 * dk * dv + (chunk + 16) * (2 * dk + 6 * dv);
   const double tensor = issued / t->mma_tflops / 1e3;
   /* each further part of a head reads q and k again, from L2, and computes L and P again */
   const double l2 = 4 * dk * again / (2 * t->copy_gbs);
@@ -107,7 +114,7 @@ static int candidates(const struct variant *v, const struct gen_config *config,
     struct plan *p = &ret[i];
     p->smem_bytes = smem_bytes(p, v, &form);
     scan_fit(p, v, &form.roles, registers_wanted(&p->config), a);
-    predict_steps(p);
+    predict_steps(p, v, &form);
     predict_rates(p, scan_other_bytes(v, &form.roles, config->dv) + vector);
   }
   return n;

@@ -60,6 +60,18 @@ double scan_other_bytes(const struct variant *v, const struct scan_roles *roles,
 void scan_fit(struct plan *p, const struct variant *v, const struct scan_roles *roles,
               int registers, struct arena *a);
 
+/* ---- row_cost.c: expressions over channels, in clocks of one warp ---- */
+
+/* What a channel of an expression takes of each of the 32 lanes. */
+double scan_channel_clocks(const struct expr *e);
+/* A token's: of row programs over so many channels, NULL where there is none. */
+double scan_rows_clocks(const struct expr *const *rows, int n, int channels);
+/* Those of the roles and of output, which has all channels of the block's. */
+double scan_roles_clocks(const struct plan *p, const struct variant *v,
+                         const struct scan_roles *roles);
+/* Adds a token's clocks, which all warps of the block share, to its time on an SM. */
+void scan_add_clocks(struct plan *p, double clocks);
+
 /* ---- schedule_scan_slots.c ---- */
 
 /* What all the code of a kernel reads. */
