@@ -454,6 +454,34 @@ mkc_status op_device_open(struct op_device *d, const char *name, struct error *e
   return status ? error_set(err, status, "%s", mkc_last_error()) : MKC_OK;
 }
 
+void *op_device_alloc(const struct op_device *d, size_t bytes) {
+  CUdeviceptr memory = 0;
+  if (!d->cu) return must(aligned_alloc(64, (bytes + 63) / 64 * 64));
+  if (d->cu->cuMemAlloc(&memory, bytes)) memory = 0;
+  return must((void *)(uintptr_t)memory);
+}
+
+void op_device_free(const struct op_device *d, void *p) {
+  if (d->cu && p)
+    d->cu->cuMemFree((CUdeviceptr)(uintptr_t)p);
+  else
+    free(p);
+}
+
+void op_device_upload(const struct op_device *d, void *to, const void *from, size_t bytes) {
+  if (!d->cu)
+    memcpy(to, from, bytes);
+  else if (d->cu->cuMemcpyHtoD((CUdeviceptr)(uintptr_t)to, from, bytes))
+    must(NULL);
+}
+
+void op_device_download(const struct op_device *d, void *to, const void *from, size_t bytes) {
+  if (!d->cu)
+    memcpy(to, from, bytes);
+  else if (d->cu->cuMemcpyDtoH(to, (CUdeviceptr)(uintptr_t)from, bytes))
+    must(NULL);
+}
+
 void op_device_close(struct op_device *d) {
   mkc_context_destroy(d->ctx);
 }

@@ -57,6 +57,14 @@ struct op_device {
 mkc_status op_device_open(struct op_device *d, const char *name, struct error *err);
 void op_device_close(struct op_device *d);
 
+/* Memory that the device sees, aligned to 64 bytes; the host's for the CPU device. Ends the program
+ * when there is none. */
+void *op_device_alloc(const struct op_device *d, size_t bytes);
+void op_device_free(const struct op_device *d, void *p);
+void op_device_upload(const struct op_device *d, void *to, const void *from, size_t bytes);
+/* What the device has done so far is waited for. */
+void op_device_download(const struct op_device *d, void *to, const void *from, size_t bytes);
+
 /* A shipped spec: "retnet". False: there is none. */
 bool op_case_shipped(struct op_case *c, const char *name);
 

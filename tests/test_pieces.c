@@ -57,38 +57,8 @@ struct world {
 
 static struct op_device device;
 
-/* ---- memory ---- */
-
 static size_t element_size(mkc_dtype t) {
   return t == MKC_BF16 ? 2 : t == MKC_I64 ? 8 : 4;
-}
-
-static void upload(void *to, const void *from, size_t bytes) {
-  if (device.cu)
-    assert_int_equal(device.cu->cuMemcpyHtoD((CUdeviceptr)(uintptr_t)to, from, bytes), 0);
-  else
-    memcpy(to, from, bytes);
-}
-
-static void download(void *to, const void *from, size_t bytes) {
-  if (device.cu)
-    assert_int_equal(device.cu->cuMemcpyDtoH(to, (CUdeviceptr)(uintptr_t)from, bytes), 0);
-  else
-    memcpy(to, from, bytes);
-}
-
-static void *allocate(size_t bytes) {
-  CUdeviceptr memory = 0;
-  if (!device.cu) return aligned_alloc(64, (bytes + 63) / 64 * 64);
-  assert_int_equal(device.cu->cuMemAlloc(&memory, bytes), 0);
-  return (void *)(uintptr_t)memory;
-}
-
-static void release(void *p) {
-  if (device.cu)
-    device.cu->cuMemFree((CUdeviceptr)(uintptr_t)p);
-  else
-    free(p);
 }
 
 /* ---- the arrays ---- */
@@ -141,8 +111,8 @@ static void open_array(struct world *w, int i) {
     if (!strcmp(w->spec.variant->leaves[j]->name, x->info.name))
       draw(x, w->spec.variant->leaves[j], 5u + (uint64_t)i);
   if (x->info.axes[0] == 'C') memcpy(x->host, starts, sizeof starts);
-  x->tensor.data = allocate(x->bytes);
-  upload(x->tensor.data, x->host, x->bytes);
+  x->tensor.data = op_device_alloc(&device, x->bytes);
+  op_device_upload(&device, x->tensor.data, x->host, x->bytes);
 }
 
 static void open_states(struct world *w) {
@@ -152,7 +122,7 @@ static void open_states(struct world *w) {
   float *first = calloc(COUNT, sizeof *first);
   ref_draw(&any, 3, values, COUNT);
   for (int i = 0; i < COUNT; i++) first[i] = (float)values[i];
-  for (int i = 0; i < 2; i++) w->state[i] = allocate(state_bytes);
+  for (int i = 0; i < 2; i++) w->state[i] = op_device_alloc(&device, state_bytes);
   w->first_state = first;
   free(values);
 }
@@ -179,10 +149,10 @@ static void open_world(struct world *w, const char *name) {
 
 static void close_world(struct world *w) {
   for (int i = 0; i < w->n; i++) {
-    release(w->arrays[i].tensor.data);
+    op_device_free(&device, w->arrays[i].tensor.data);
     free(w->arrays[i].host);
   }
-  for (int i = 0; i < 2; i++) release(w->state[i]);
+  for (int i = 0; i < 2; i++) op_device_free(&device, w->state[i]);
   free(w->first_state);
   mkc_op_destroy(w->op);
   unload_spec(&w->spec);
@@ -225,10 +195,10 @@ static struct result *read_result(struct world *w, int turn) {
   struct result *r = calloc(1, sizeof *r);
   struct array *o = &w->arrays[mkc_op_arg_index(w->op, "o")];
   float *state = calloc(1, state_bytes);
-  download(o->host, o->tensor.data, o->bytes);
+  op_device_download(&device, o->host, o->tensor.data, o->bytes);
   for (int i = 0; i < T * H * DV; i++)
     r->o[i] = bf16_to_float(((const uint16_t *)(const void *)o->host)[i]);
-  download(state, w->state[turn], state_bytes);
+  op_device_download(&device, state, w->state[turn], state_bytes);
   for (int i = 0; i < N * H * DK * DV; i++) r->state[i] = state[i];
   free(state);
   return r;
@@ -238,8 +208,8 @@ static struct result *read_result(struct world *w, int turn) {
 static void reset(struct world *w) {
   struct array *o = &w->arrays[mkc_op_arg_index(w->op, "o")];
   memset(o->host, 0xff, o->bytes);
-  upload(o->tensor.data, o->host, o->bytes);
-  for (int i = 0; i < 2; i++) upload(w->state[i], w->first_state, state_bytes);
+  op_device_upload(&device, o->tensor.data, o->host, o->bytes);
+  for (int i = 0; i < 2; i++) op_device_upload(&device, w->state[i], w->first_state, state_bytes);
 }
 
 static struct result *at_once(struct world *w) {
