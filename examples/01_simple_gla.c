@@ -196,7 +196,7 @@ static void array_fill(struct array *a, const struct device *d, uint64_t *seed) 
 
 static void array_create(struct array *a, const mkc_op *op, int index, const struct device *d,
                          uint64_t *seed) {
-  *a = (struct array){0};
+  *a = (struct array){.info = MKC_ARG_INFO_INIT};
   check(mkc_op_arg_info(op, index, &a->info), "mkc_op_arg_info");
   array_shape(a);
   if (a->info.optional) return; /* h0 and ht: data NULL leaves them out */

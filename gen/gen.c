@@ -29,6 +29,7 @@ mkc_status gen_op(const char *path, const char *text, size_t len, const struct g
   jmp_buf out_of_memory;
   *ret = (struct op_source){0};
   arena_init(&arena, &out_of_memory);
+  arena.allocator = config->allocator;
   if (setjmp(out_of_memory)) {
     arena_finish(&arena);
     return error_set(err, MKC_E_OUT_OF_MEMORY, "out of memory while compiling %s", path);

@@ -6,6 +6,7 @@
 #ifndef MKC_GEN_H
 #define MKC_GEN_H
 
+#include "../runtime/base/alloc.h"
 #include "../runtime/base/error.h"
 #include "../runtime/source.h"
 
@@ -20,6 +21,7 @@ struct gen_config {
   const mkc_setting *settings; /* values for the spec's options */
   int nsettings;
   int heads; /* B * H of the launches that the plan is for; 0: enough to fill the card */
+  const struct allocator *allocator; /* of what the passes work in; NULL: malloc */
 };
 
 /* text: the spec, len bytes; path names it in messages and in #line.

@@ -131,6 +131,7 @@ static int run(lua_State *L) {
 }
 
 static void run_protected(struct loader *ld) {
+  ld->heap.allocator = ld->front.arena->allocator;
   lua_State *L = lua_newstate(heap_alloc, &ld->heap);
   if (!L) longjmp(ld->out_of_memory, 1);
   *(struct loader **)lua_getextraspace(L) = ld;

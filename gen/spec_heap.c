@@ -8,7 +8,8 @@
 #include "spec_heap.h"
 
 #include <lua.h>
-#include <stdlib.h>
+
+#include "../runtime/base/alloc.h"
 
 struct heap_block {
   struct heap_block *next, **link; /* link: what points at this block */
@@ -45,7 +46,7 @@ void *heap_alloc(void *ud, void *p, size_t old_size, size_t new_size) {
   if (new_size == 0) {
     if (p) {
       take_out(block_of(p));
-      free(block_of(p));
+      alloc_free(h->allocator, block_of(p));
     }
     h->bytes -= old_size;
     return NULL;
@@ -53,7 +54,7 @@ void *heap_alloc(void *ud, void *p, size_t old_size, size_t new_size) {
   if (new_size > old_size && !admits(h, new_string, old_size, new_size)) return NULL;
   struct heap_block *old = p ? block_of(p) : NULL;
   if (old) take_out(old);
-  struct heap_block *b = realloc(old, sizeof *b + new_size);
+  struct heap_block *b = alloc_resize(h->allocator, old, sizeof *b + new_size);
   if (!b) { /* Lua relies on a block that shrinks */
     if (old) put_in(h, old);
     h->exhausted = true;
@@ -66,7 +67,7 @@ void *heap_alloc(void *ud, void *p, size_t old_size, size_t new_size) {
 void heap_finish(struct heap *h) {
   while (h->blocks) {
     struct heap_block *next = h->blocks->next;
-    free(h->blocks);
+    alloc_free(h->allocator, h->blocks);
     h->blocks = next;
   }
   h->bytes = 0;

@@ -9,9 +9,11 @@
 
 enum { HEAP_MAX_BYTES = 16 << 20, HEAP_MAX_STRING = 4096 };
 
+struct allocator;
 struct heap_block;
 
 struct heap {
+  const struct allocator *allocator; /* NULL: malloc */
   struct heap_block *blocks;
   size_t bytes;
   bool long_string; /* the last refusal was of a string, for its length */

@@ -53,6 +53,7 @@ struct cache {
   uint64_t disk_bytes;  /* when last counted, and what was put since */
   cache_log_fn *log;
   void *log_user;
+  const struct allocator *allocator;
 };
 
 static void read_limit(struct cache *c) {
@@ -73,15 +74,14 @@ static void read_limit(struct cache *c) {
 }
 
 struct cache *cache_create(const struct cache_options *options) {
-  struct cache *c = calloc(1, sizeof *c);
+  struct cache *c = alloc_zeroed(options->allocator, sizeof *c);
   if (!c) return NULL;
   if (options->dir) {
-    c->named = malloc(strlen(options->dir) + 1);
+    c->named = alloc_strdup(options->allocator, options->dir);
     if (!c->named) {
-      free(c);
+      alloc_free(options->allocator, c);
       return NULL;
     }
-    strcpy(c->named, options->dir);
   }
   pthread_mutex_init(&c->mutex, NULL);
   c->no_disk = options->no_disk;
@@ -89,6 +89,7 @@ struct cache *cache_create(const struct cache_options *options) {
   c->v1_fd = -1;
   c->log = options->log;
   c->log_user = options->log_user;
+  c->allocator = options->allocator;
   read_limit(c);
   return c;
 }
@@ -98,12 +99,12 @@ void cache_destroy(struct cache *c) {
   if (c->v1_fd >= 0) close(c->v1_fd);
   while (c->kept) {
     struct kept *next = c->kept->next;
-    free(c->kept);
+    alloc_free(c->allocator, c->kept);
     c->kept = next;
   }
   pthread_mutex_destroy(&c->mutex);
-  free(c->named);
-  free(c);
+  alloc_free(c->allocator, c->named);
+  alloc_free(c->allocator, c);
 }
 
 /* ---- the directory ---- */
@@ -192,13 +193,13 @@ static void memory_trim_locked(struct cache *c) {
     struct kept **last = &c->kept->next;
     while ((*last)->next) last = &(*last)->next;
     c->kept_bytes -= (*last)->len;
-    free(*last);
+    alloc_free(c->allocator, *last);
     *last = NULL;
   }
 }
 
 static void memory_put(struct cache *c, const struct cache_key *key, const void *data, size_t len) {
-  struct kept *k = malloc(sizeof *k + len);
+  struct kept *k = alloc_resize(c->allocator, NULL, sizeof *k + len);
   if (!k) return;
   k->key = *key;
   k->len = len;

@@ -26,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/alloc.h"
 #include "base/error.h"
 #include "base/sha256.h"
 #include "maskc.h"
@@ -43,6 +44,7 @@ struct cache_options {
   int wait_ms;     /* for another's compile, at most; 0: a minute */
   cache_log_fn *log;
   void *log_user;
+  const struct allocator *allocator; /* of what is kept in memory; NULL: malloc */
 };
 
 /* Opens nothing yet: the directory is looked at on the first get or put. NULL: out of memory. */

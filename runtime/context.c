@@ -18,9 +18,11 @@
 
 struct mkc_context {
   atomic_int references;
+  struct allocator allocator;
   void (*log)(void *user, int level, const char *line);
   void *log_user;
   struct cache *cache;
+  struct op_table ops;
   pthread_mutex_t mutex;          /* guards the rest */
   struct nvrtc_location location; /* path "" until found */
   struct nvrtc *nvrtc;            /* NULL until opened */
@@ -43,15 +45,19 @@ static mkc_status create(const mkc_context_options *given, mkc_context **ret, st
   const mkc_status st =
       given ? options_read(&options, sizeof options, given, given->struct_size, err) : MKC_OK;
   if (st) return st;
-  mkc_context *ctx = calloc(1, sizeof *ctx);
+  const struct allocator allocator = {options.alloc, options.alloc_user};
+  mkc_context *ctx = alloc_zeroed(&allocator, sizeof *ctx);
   if (!ctx) return error_set(err, MKC_E_OUT_OF_MEMORY, "out of memory");
   atomic_init(&ctx->references, 1);
+  ctx->allocator = allocator;
+  op_table_init(&ctx->ops);
   pthread_mutex_init(&ctx->mutex, NULL);
   choose_log(ctx, &options);
   const struct cache_options cache = {.dir = options.cache_dir,
                                       .no_disk = options.no_cache != 0,
                                       .log = ctx->log,
-                                      .log_user = ctx->log_user};
+                                      .log_user = ctx->log_user,
+                                      .allocator = &ctx->allocator};
   ctx->cache = cache_create(&cache);
   if (!ctx->cache) {
     context_release(ctx);
@@ -84,8 +90,18 @@ void context_release(mkc_context *ctx) {
   if (!ctx || atomic_fetch_sub_explicit(&ctx->references, 1, memory_order_acq_rel) != 1) return;
   cache_destroy(ctx->cache);
   nvrtc_close(ctx->nvrtc);
+  op_table_finish(&ctx->ops);
   pthread_mutex_destroy(&ctx->mutex);
-  free(ctx);
+  const struct allocator allocator = ctx->allocator;
+  alloc_free(&allocator, ctx);
+}
+
+const struct allocator *context_allocator(const mkc_context *ctx) {
+  return &ctx->allocator;
+}
+
+struct op_table *context_ops(mkc_context *ctx) {
+  return &ctx->ops;
 }
 
 struct cache *context_cache(mkc_context *ctx) {

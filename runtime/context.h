@@ -1,22 +1,27 @@
 /* SPDX-License-Identifier: MIT
- * context.h - what the ops of a process share: the log hook, the cache, NVRTC once it is needed.
+ * context.h - what the ops of a process share: the hooks, the cache, NVRTC once it is needed, and
+ * the ops themselves, found again by their options.
  *
  * Reference-counted: each op holds its context, so that the two can be destroyed in any order.
  */
 #ifndef MKC_CONTEXT_H
 #define MKC_CONTEXT_H
 
+#include "base/alloc.h"
 #include "base/error.h"
 #include "cache.h"
 #include "maskc.h"
 #include "nvrtc.h"
+#include "op_table.h"
 
-enum { LOG_WARNING = 0, LOG_INFO = 1 };
+enum { LOG_WARNING = MKC_LOG_WARNING, LOG_INFO = MKC_LOG_INFO };
 
 mkc_context *context_retain(mkc_context *ctx);
 void context_release(mkc_context *ctx); /* NULL is fine */
 
+const struct allocator *context_allocator(const mkc_context *ctx); /* lives as long as ctx */
 struct cache *context_cache(mkc_context *ctx);
+struct op_table *context_ops(mkc_context *ctx);
 
 /* The NVRTC library that this context uses: found (not opened) on the first call. */
 mkc_status context_nvrtc_location(mkc_context *ctx, const struct nvrtc_location **ret,

@@ -15,6 +15,7 @@
 #include "driver.h"
 
 struct loaded {
+  const struct allocator *allocator; /* of this struct */
   const struct driver *cu;
   int ordinal; /* the N of cuda:N */
   CUdevice device;
@@ -152,8 +153,9 @@ static mkc_status cuda_load(mkc_context *ctx, const struct op_source *src, int d
   const struct driver *cu;
   mkc_status st = driver_open(&cu, err);
   if (st) return st;
-  struct loaded *op = calloc(1, sizeof *op);
+  struct loaded *op = alloc_zeroed(context_allocator(ctx), sizeof *op);
   if (!op) return error_set(err, MKC_E_OUT_OF_MEMORY, "out of memory");
+  op->allocator = context_allocator(ctx);
   op->cu = cu;
   op->ordinal = device;
   op->threads = (unsigned)src->threads;
@@ -204,7 +206,7 @@ static void cuda_unload(struct loaded *op) {
     if (op->context) cu->cuDevicePrimaryCtxRelease(op->device);
   }
   error_finish(&ignored);
-  free(op);
+  alloc_free(op->allocator, op);
 }
 
 const struct backend cuda_backend = {"cuda", cuda_load, cuda_launch, cuda_unload};

@@ -56,3 +56,7 @@ const char *mkc_last_error(void) {
 const char *mkc_version(void) {
   return MKC_VERSION_STRING;
 }
+
+int mkc_version_number(void) {
+  return MKC_VERSION_NUMBER;
+}

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * op.c - the life of an op: create (generate), prepare (compile and load, once), launch, destroy.
+ * op.c - the life of an op: create (find or generate), prepare (compile and load, once), launch,
+ * destroy.
  */
 #include "op.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "context.h"
@@ -13,6 +13,7 @@
 #include "options.h"
 
 struct mkc_op {
+  struct op_entry entry; /* first: the table of the context gives entries */
   mkc_context *ctx;
   const struct backend *backend;
   int device;
@@ -47,24 +48,45 @@ static mkc_status check_source(const struct op_source *s, struct error *err) {
   return error_set(err, MKC_E_INTERNAL, "the op's source has %s", wrong);
 }
 
+static void free_op(mkc_op *op) {
+  mkc_context *ctx = op->ctx;
+  const struct allocator *a = context_allocator(ctx);
+  pthread_mutex_destroy(&op->mutex);
+  op_key_finish(a, &op->entry.key);
+  alloc_free(a, op->source.text);
+  alloc_free(a, op->source.plan);
+  alloc_free(a, op);
+  context_release(ctx);
+}
+
+/* With a copy of the source, in memory of the context. NULL: out of memory. */
+static mkc_op *new_op(mkc_context *ctx, const struct op_source *source) {
+  const struct allocator *a = context_allocator(ctx);
+  mkc_op *op = alloc_zeroed(a, sizeof *op);
+  if (!op) return NULL;
+  op->ctx = context_retain(ctx);
+  op->entry.references = 1;
+  op->source = *source;
+  op->source.text = alloc_strdup(a, source->text);
+  op->source.plan = alloc_strdup(a, source->plan ? source->plan : "");
+  pthread_mutex_init(&op->mutex, NULL);
+  atomic_init(&op->loaded, NULL);
+  if (op->source.text && op->source.plan) return op;
+  free_op(op);
+  return NULL;
+}
+
 mkc_status op_create_from_source(mkc_context *ctx, struct op_source *source,
                                  const struct backend *backend, int device, mkc_check check,
                                  mkc_op **ret, struct error *err) {
   *ret = NULL;
   const mkc_status st = check_source(source, err);
-  mkc_op *op = st ? NULL : calloc(1, sizeof *op);
-  if (!op) {
-    op_source_finish(source);
-    return st ? st : error_set(err, MKC_E_OUT_OF_MEMORY, "out of memory");
-  }
-  op->ctx = context_retain(ctx);
+  mkc_op *op = st ? NULL : new_op(ctx, source);
+  op_source_finish(source);
+  if (!op) return st ? st : error_set(err, MKC_E_OUT_OF_MEMORY, "out of memory");
   op->backend = backend;
   op->device = device;
   op->check = check;
-  op->source = *source;
-  *source = (struct op_source){0};
-  pthread_mutex_init(&op->mutex, NULL);
-  atomic_init(&op->loaded, NULL);
   *ret = op;
   return MKC_OK;
 }
@@ -106,20 +128,49 @@ static mkc_status choose_arch(const mkc_op_options *o, int gpu, char ret[16], st
   return st;
 }
 
-static mkc_status create(mkc_context *ctx, const mkc_op_options *given, mkc_op **ret,
-                         struct error *err) {
-  mkc_op_options o = MKC_OP_OPTIONS_INIT;
+static mkc_status create_new(mkc_context *ctx, const mkc_op_options *o,
+                             const struct spec_text *spec, mkc_op **ret, struct error *err) {
   struct op_source source = {0};
   char arch[16];
   int gpu = -1;
-  mkc_status st = options_read(&o, sizeof o, given, given->struct_size, err);
-  if (!st) st = device_parse(o.device, &gpu, err);
-  if (!st) st = check_options(&o, gpu, err);
-  if (!st) st = choose_arch(&o, gpu, arch, err);
-  if (!st) st = op_generate(&o, arch, &source, err);
+  mkc_status st = device_parse(o->device, &gpu, err);
+  if (!st) st = check_options(o, gpu, err);
+  if (!st) st = choose_arch(o, gpu, arch, err);
+  if (!st) st = op_generate(o, spec, arch, context_allocator(ctx), &source, err);
   if (st) return st;
   return op_create_from_source(ctx, &source, gpu < 0 ? &cpu_backend : &cuda_backend,
-                               gpu < 0 ? 0 : gpu, o.check, ret, err);
+                               gpu < 0 ? 0 : gpu, o->check, ret, err);
+}
+
+/* Generated without a lock; if another thread was faster, its op is the one. */
+static mkc_status create_listed(mkc_context *ctx, const mkc_op_options *o,
+                                const struct spec_text *spec, const struct op_key *key,
+                                mkc_op **ret, struct error *err) {
+  mkc_op *op;
+  const mkc_status st = create_new(ctx, o, spec, &op, err);
+  if (st) return st;
+  if (!op_key_copy(context_allocator(ctx), key, &op->entry.key)) {
+    free_op(op);
+    return error_set(err, MKC_E_OUT_OF_MEMORY, "out of memory");
+  }
+  *ret = (mkc_op *)op_table_add(context_ops(ctx), &op->entry);
+  if (*ret != op) free_op(op);
+  return MKC_OK;
+}
+
+static mkc_status create(mkc_context *ctx, const mkc_op_options *given, mkc_op **ret,
+                         struct error *err) {
+  mkc_op_options o = MKC_OP_OPTIONS_INIT;
+  struct spec_text spec = {0};
+  struct op_key key;
+  mkc_status st = options_read(&o, sizeof o, given, given->struct_size, err);
+  if (!st) st = spec_text_open(&o, &spec, err);
+  if (st) return st;
+  op_key_of(&o, spec.text, spec.len, &key);
+  *ret = (mkc_op *)op_table_find(context_ops(ctx), &key);
+  if (!*ret) st = create_listed(ctx, &o, &spec, &key, ret, err);
+  spec_text_close(&spec);
+  return st;
 }
 
 mkc_status mkc_op_create(mkc_context *ctx, const mkc_op_options *options, mkc_op **ret) {
@@ -133,12 +184,9 @@ mkc_status mkc_op_create(mkc_context *ctx, const mkc_op_options *options, mkc_op
 }
 
 void mkc_op_destroy(mkc_op *op) {
-  if (!op) return;
+  if (!op || !op_table_release(context_ops(op->ctx), &op->entry)) return;
   op->backend->unload(atomic_load(&op->loaded));
-  pthread_mutex_destroy(&op->mutex);
-  op_source_finish(&op->source);
-  context_release(op->ctx);
-  free(op);
+  free_op(op);
 }
 
 /* ---- prepare ---- */
@@ -176,13 +224,21 @@ int mkc_op_arg_count(const mkc_op *op) {
 
 mkc_status mkc_op_arg_info(const mkc_op *op, int index, mkc_arg_info *ret) {
   struct error err = {0};
-  if (!op || !ret || index < 0 || index >= op->source.narrays) {
-    error_set(&err, MKC_E_USAGE, "mkc_op_arg_info: there is no array %d", index);
+  if (!op || !ret) {
+    error_set(&err, MKC_E_USAGE, "mkc_op_arg_info: op or result is NULL");
+    return last_error_take(&err);
+  }
+  if (index < 0 || index >= op->source.narrays) {
+    error_set(&err, MKC_E_USAGE, "mkc_op_arg_info: %s has no array %d: it has 0 to %d",
+              op->source.name, index, op->source.narrays - 1);
     return last_error_take(&err);
   }
   const struct op_array *a = &op->source.arrays[index];
-  *ret = (mkc_arg_info){a->name, a->axes, a->dtype, a->output, a->optional, a->in_place};
-  return MKC_OK;
+  const mkc_arg_info info = {sizeof info, a->name,     a->axes,    a->dtype,
+                             a->output,   a->optional, a->in_place};
+  return options_write(ret, ret->struct_size, &info, sizeof info, "MKC_ARG_INFO_INIT", &err)
+             ? last_error_take(&err)
+             : MKC_OK;
 }
 
 int mkc_op_arg_index(const mkc_op *op, const char *name) {

@@ -5,20 +5,24 @@
 #define MKC_OP_H
 
 #include "backend.h"
+#include "base/alloc.h"
 #include "base/error.h"
 #include "source.h"
+#include "spec_text.h"
 
 enum { OP_ARGS_MAX_BYTES = 8 * (ARGS_HEAD_SLOTS + ARRAY_SLOTS * OP_MAX_ARRAYS + ARGS_LEVEL_SLOTS) };
 
-/* An op from a source that is there already. *source is taken over (emptied), also on failure. */
+/* An op from a source that is there already, and that no other call finds. *source is taken over
+ * (emptied), also on failure. */
 mkc_status op_create_from_source(mkc_context *ctx, struct op_source *source,
                                  const struct backend *backend, int device, mkc_check check,
                                  mkc_op **ret, struct error *err);
 const struct op_source *op_source_of(const mkc_op *op);
 
-/* A spec (options->spec_path, spec_text) through the generator. The one place where runtime/ calls
- * gen/; without it (MKC_HAVE_GENERATOR 0) the answer is MKC_E_NO_GENERATOR. */
-mkc_status op_generate(const mkc_op_options *options, const char *arch, struct op_source *ret,
+/* A spec through the generator, which works in memory of the allocator. The one place where
+ * runtime/ calls gen/; without it (MKC_HAVE_GENERATOR 0) the answer is MKC_E_NO_GENERATOR. */
+mkc_status op_generate(const mkc_op_options *options, const struct spec_text *spec,
+                       const char *arch, const struct allocator *allocator, struct op_source *ret,
                        struct error *err);
 
 /* Checks the arrays against the op and writes the argument block (see source.h), op_args_bytes(s)

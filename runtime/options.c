@@ -3,14 +3,19 @@
  */
 #include "options.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 enum { LARGEST_OPTIONS = 4096 }; /* more is a struct_size that nobody set */
 
+static bool plausible(size_t struct_size) {
+  return struct_size >= sizeof(size_t) && struct_size <= LARGEST_OPTIONS;
+}
+
 mkc_status options_read(void *dst, size_t dst_size, const void *src, size_t src_size,
                         struct error *err) {
   const unsigned char *bytes = src;
-  if (src_size < sizeof(size_t) || src_size > LARGEST_OPTIONS)
+  if (!plausible(src_size))
     return error_set(err, MKC_E_USAGE,
                      "the options' struct_size is %zu: begin with MKC_OP_OPTIONS_INIT or "
                      "MKC_CONTEXT_OPTIONS_INIT",
@@ -23,5 +28,18 @@ mkc_status options_read(void *dst, size_t dst_size, const void *src, size_t src_
                        MKC_VERSION_STRING);
   memcpy(dst, src, src_size < dst_size ? src_size : dst_size);
   memcpy(dst, &dst_size, sizeof dst_size);
+  return MKC_OK;
+}
+
+mkc_status options_write(void *dst, size_t dst_size, const void *src, size_t src_size,
+                         const char *init, struct error *err) {
+  if (!plausible(dst_size))
+    return error_set(err, MKC_E_USAGE, "the result's struct_size is %zu: begin with %s", dst_size,
+                     init);
+  unsigned char *bytes = dst;
+  const size_t known = src_size < dst_size ? src_size : dst_size;
+  memcpy(bytes, src, known);
+  memset(bytes + known, 0, dst_size - known);
+  memcpy(bytes, &dst_size, sizeof dst_size);
   return MKC_OK;
 }

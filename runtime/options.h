@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * options.h - reads an options struct of the public API, which an older or a newer caller may have
- * been built with.
+ * options.h - structs of the public API that begin with their size, from and for callers who may
+ * have been built with an older or a newer header.
  */
 #ifndef MKC_OPTIONS_H
 #define MKC_OPTIONS_H
@@ -14,5 +14,11 @@
  * further fields must be zero. Errors: MKC_E_USAGE. */
 mkc_status options_read(void *dst, size_t dst_size, const void *src, size_t src_size,
                         struct error *err);
+
+/* The other way: *src, src_size bytes, is what there is to tell; *dst has dst_size (its
+ * struct_size, which stays). An older caller gets as much as its struct holds, a newer one zeros in
+ * fields that this library does not know. Errors: MKC_E_USAGE; init names what sets the size. */
+mkc_status options_write(void *dst, size_t dst_size, const void *src, size_t src_size,
+                         const char *init, struct error *err);
 
 #endif

@@ -229,6 +229,7 @@ static void make_arrays(struct trial *t) {
   t->n = mkc_op_arg_count(t->op);
   for (int i = 0; i < t->n; i++) {
     struct side *s = &t->sides[i];
+    s->info = (mkc_arg_info)MKC_ARG_INFO_INIT;
     mkc_op_arg_info(t->op, i, &s->info);
     const struct leaf *leaf = leaf_named(t->v, s->info.name);
     const bool packs = s->info.axes[0] == 'C'; /* cu_seqlens: a case is a batch */

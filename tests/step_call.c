@@ -118,6 +118,7 @@ static const struct leaf *leaf_named(const struct variant *v, const char *name) 
 
 static void open_side(struct step_call *c, int i) {
   struct side *s = &c->sides[i];
+  s->info = (mkc_arg_info)MKC_ARG_INFO_INIT;
   assert_int_equal(mkc_op_arg_info(c->op, i, &s->info), MKC_OK);
   s->leaf = leaf_named(c->spec.variant, s->info.name);
   s->present = !s->info.optional;

@@ -188,7 +188,7 @@ static void test_arg_info(void **state) {
   (void)state;
   mkc_context *ctx = new_context();
   mkc_op *op = new_op(ctx);
-  mkc_arg_info info;
+  mkc_arg_info info = MKC_ARG_INFO_INIT;
   assert_int_equal(mkc_op_arg_count(op), 2);
   assert_int_equal(mkc_op_arg_info(op, 1, &info), MKC_OK);
   assert_string_equal(info.name, "o");

@@ -49,7 +49,7 @@ static mkc_context *ctx;
 static void run(const char *spec, int chunk, struct arrays *a) {
   mkc_op_options options = MKC_OP_OPTIONS_INIT;
   mkc_tensor args[8];
-  mkc_arg_info info;
+  mkc_arg_info info = MKC_ARG_INFO_INIT;
   mkc_op *op;
   options.spec_path = strchr(spec, '{') ? "t.lua" : spec;
   options.spec_text = strchr(spec, '{') ? spec : NULL;

@@ -48,7 +48,7 @@ static mkc_status create_op(struct run *r, int gpu, struct error *err) {
 /* Gives every array the type that the op has for it. */
 static mkc_status match_arrays(struct run *r, struct error *err) {
   for (int i = 0; i < mkc_op_arg_count(r->op); i++) {
-    mkc_arg_info info;
+    mkc_arg_info info = MKC_ARG_INFO_INIT;
     struct run_array *found = NULL;
     mkc_op_arg_info(r->op, i, &info);
     for (int j = 0; j < r->narrays; j++)

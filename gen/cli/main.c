@@ -69,7 +69,7 @@ static void print_error(const struct error *err, const struct args *args) {
           len > 0 && text[len - 1] == '\n' ? "" : "\n");
   if (err->status == MKC_E_USAGE && args->operands)
     fprintf(stderr, "'maskc help %s' explains its options\n", command_table[args->command].name);
-  if (err->status / 1000 == 4)
+  if (mkc_status_category(err->status) == MKC_CATEGORY_INTERNAL)
     fputs("This is a bug of maskc; please report it with the command and the spec.\n", stderr);
 }
 
@@ -101,5 +101,5 @@ int main(int argc, char **argv) {
   buf_finish(&cli.out);
   error_finish(&err);
   error_finish(&print_err);
-  return status ? (int)status / 1000 : cli.worker_exit;
+  return status ? (int)mkc_status_category(status) : cli.worker_exit;
 }

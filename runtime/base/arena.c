@@ -5,7 +5,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { FIRST_BLOCK = 16 * 1024, ALIGN = _Alignof(max_align_t) };
@@ -23,7 +22,7 @@ void arena_init(struct arena *a, jmp_buf *out_of_memory) {
 void arena_finish(struct arena *a) {
   while (a->blocks) {
     struct arena_block *next = a->blocks->next;
-    free(a->blocks);
+    alloc_free(a->allocator, a->blocks);
     a->blocks = next;
   }
   a->bytes = 0;
@@ -35,7 +34,7 @@ void *arena_alloc(struct arena *a, size_t bytes) {
   if (!b || b->size - b->used < bytes) {
     size_t size = b ? 2 * b->size : FIRST_BLOCK;
     if (size < bytes) size = bytes;
-    b = calloc(1, sizeof *b + size);
+    b = alloc_zeroed(a->allocator, sizeof *b + size);
     if (!b) longjmp(*a->out_of_memory, 1);
     b->size = size;
     b->next = a->blocks;

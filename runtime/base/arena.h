@@ -14,9 +14,12 @@
 #include <setjmp.h>
 #include <stddef.h>
 
+#include "alloc.h"
+
 struct arena_block;
 
 struct arena {
+  const struct allocator *allocator; /* NULL: malloc; set it before anything is allocated */
   struct arena_block *blocks;
   size_t bytes; /* handed out so far */
   jmp_buf *out_of_memory;

@@ -98,3 +98,11 @@ const char *mkc_status_string(mkc_status status) {
   }
   return "unknown status";
 }
+
+mkc_category mkc_status_category(mkc_status status) {
+  const int category = (int)status / 1000;
+  if (status == MKC_OK) return MKC_CATEGORY_OK;
+  return category >= MKC_CATEGORY_INPUT && category <= MKC_CATEGORY_TOLERANCE
+             ? (mkc_category)category
+             : MKC_CATEGORY_INTERNAL;
+}
