@@ -181,6 +181,17 @@ static mkc_status wrong_context(const struct loaded *op, bool none, struct error
                    op->ordinal, none ? "none" : "another", op->ordinal);
 }
 
+/* The driver has looked at the stream, so that a launch that works need not. */
+static mkc_status launch_failed(const struct loaded *op, CUresult r, const void *stream,
+                                struct error *err) {
+  if (!stream || (r != CUDA_ERROR_INVALID_HANDLE && r != CUDA_ERROR_INVALID_CONTEXT))
+    return driver_error(op->cu, r, "cuLaunchKernel", err);
+  return error_set(err, MKC_E_USAGE,
+                   "the stream is none of the primary context of cuda:%d: it belongs to another "
+                   "context or device, or was destroyed",
+                   op->ordinal);
+}
+
 static mkc_status cuda_launch(const struct loaded *op, const void *args, long long blocks,
                               void *stream, struct error *err) {
   CUcontext current = NULL;
@@ -190,9 +201,9 @@ static mkc_status cuda_launch(const struct loaded *op, const void *args, long lo
   if (current != op->context) return wrong_context(op, current == NULL, err);
   void *params[1];
   memcpy(params, &args, sizeof params); /* the driver's type lacks a const */
-  CU_TRY(op->cu, err, cuLaunchKernel, op->function, (unsigned)blocks, 1, 1, op->threads, 1, 1,
-         op->smem_bytes, stream, params, NULL);
-  return MKC_OK;
+  const CUresult r = op->cu->cuLaunchKernel(op->function, (unsigned)blocks, 1, 1, op->threads, 1, 1,
+                                            op->smem_bytes, stream, params, NULL);
+  return r == CUDA_SUCCESS ? MKC_OK : launch_failed(op, r, stream, err);
 }
 
 /* At exit the driver may have gone first, and every call answers CUDA_ERROR_DEINITIALIZED; there is

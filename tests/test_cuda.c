@@ -131,13 +131,22 @@ static int setup(void **state) {
   return 0;
 }
 
-#define LOADED                                                                             \
-  "cuInit cuDevicePrimaryCtxRetain cuCtxPushCurrent cuLibraryLoadData cuLibraryGetKernel " \
-  "cuKernelGetFunction cuKernelGetParamInfo cuFuncSetAttribute cuFuncLoad cuCtxPopCurrent "
+#define FOUND "cuInit cuDriverGetVersion cuDeviceGetCount cuDeviceGet "
+#define LOADED                                                                      \
+  FOUND                                                                             \
+  "cuDevicePrimaryCtxRetain cuCtxPushCurrent cuLibraryLoadData cuLibraryGetKernel " \
+  "cuKernelGetFunction cuKernelGetParamInfo cuDeviceGetAttribute cuFuncSetAttribute cuFuncLoad "
+#define KEPT LOADED "cuFuncGetAttribute cuFuncGetAttribute cuCtxPopCurrent "
+/* what the message says of the GPU */
+#define ASKED                                                                            \
+  "cuDeviceGetCount cuDeviceGet cuDeviceGetName cuDeviceTotalMem_v2 "                    \
+  "cuDeviceGetAttribute cuDeviceGetAttribute cuDeviceGetAttribute cuDeviceGetAttribute " \
+  "cuDeviceGetAttribute "
+#define UNLOADED "cuLibraryUnload cuDevicePrimaryCtxRelease_v2 "
 
 static void test_prepare(void **state) {
   if (!*state) skip();
-  expect(prepare, "0 |" LOADED "cuLibraryUnload cuDevicePrimaryCtxRelease_v2 ");
+  expect(prepare, "0 |" KEPT UNLOADED);
 }
 
 static void test_launch(void **state) {
@@ -151,17 +160,18 @@ static void test_launch(void **state) {
 static void test_each_failure_is_undone(void **state) {
   if (!*state) skip();
   setenv("FAKE_CUDA_FAIL", "cuDevicePrimaryCtxRetain:2", 1);
-  expect(prepare, "3006 cuDevicePrimaryCtxRetain: CUDA_ERROR_OUT_OF_MEMORY (a text of the driver)|"
-                  "cuInit cuDevicePrimaryCtxRetain ");
+  expect(prepare,
+         "3006 cuDevicePrimaryCtxRetain: CUDA_ERROR_OUT_OF_MEMORY (a text of the driver)|" FOUND
+         "cuDevicePrimaryCtxRetain ");
   setenv("FAKE_CUDA_FAIL", "cuLibraryLoadData:209", 1);
   expect(prepare,
          "3007 cuLibraryLoadData: CUDA_ERROR_NO_BINARY_FOR_GPU (a text of the driver): the op is "
-         "made for sm_90a, and cuda:1 (Fake 1) is sm_90a|"
-         "cuInit cuDevicePrimaryCtxRetain cuCtxPushCurrent cuLibraryLoadData cuCtxPopCurrent "
-         "cuDevicePrimaryCtxRelease_v2 ");
+         "made for sm_90a, and cuda:1 (Fake 1) is sm_90a|" FOUND
+         "cuDevicePrimaryCtxRetain cuCtxPushCurrent cuLibraryLoadData " ASKED
+         "cuCtxPopCurrent cuDevicePrimaryCtxRelease_v2 ");
   setenv("FAKE_CUDA_FAIL", "cuFuncLoad:719", 1);
   expect(prepare, "3007 cuFuncLoad: CUDA_ERROR_LAUNCH_FAILED (a text of the driver)|" LOADED
-                  "cuLibraryUnload cuDevicePrimaryCtxRelease_v2 ");
+                  "cuCtxPopCurrent " UNLOADED);
 }
 
 /* CUDA 12.4's driver, and code of an NVRTC 13.0 (a fake), which it does not load. */
@@ -192,7 +202,7 @@ static void test_driver_older_than_nvrtc(void **state) {
 static void test_destroy_after_driver(void **state) {
   if (!*state) skip();
   setenv("FAKE_CUDA_FAIL", "cuLibraryUnload:4", 1);
-  expect(prepare, "0 |" LOADED "cuLibraryUnload cuDevicePrimaryCtxRelease_v2 ");
+  expect(prepare, "0 |" KEPT UNLOADED);
 }
 
 static void test_wrong_parameters(void **state) {
