@@ -24,6 +24,8 @@ setup_has() {
   pkg-config) command -v pkg-config ;;
   liblua5.4-dev) pkg-config --exists lua5.4 ;;
   libcmocka-dev) pkg-config --exists cmocka ;;
+  g++) command -v c++ || command -v g++ ;;
+  python3-numpy) python3 -c 'import numpy' ;;
   python3-venv) python3 -c 'import ensurepip, venv' ;;
   *) command -v "$1" ;;
   esac >/dev/null 2>&1

@@ -105,7 +105,10 @@ check() {
 }
 
 # Our C files; what maskc emitted (tests/golden) is formatted by its template.
-sources() { find gen runtime examples tests -name '*.[ch]' ! -path '*/golden/*' ! -path '*/specs/*'; }
+sources() {
+  find gen runtime examples tests \( -name '*.[ch]' -o -name '*.cpp' \) ! -path '*/golden/*' \
+    ! -path '*/specs/*'
+}
 
 # Other versions of clang-format format other things; Debian 12 has 14.
 check_format() {
@@ -150,17 +153,52 @@ check_listed() {
   done
 }
 
-# An example, built by hand against what `meson install` puts in place, runs.
-check_install() {
+# What `meson install` puts in place, and how a program finds it there.
+install_maskc() {
   at=$PWD/build/installed
   rm -rf "$at"
   DESTDIR=$at meson install -C build --no-rebuild --quiet || return 1
   pc=$(find "$at" -name maskc.pc) || return 1
-  flags=$(PKG_CONFIG_SYSROOT_DIR=$at pkg-config --cflags --libs "$pc") || return 1
-  # shellcheck disable=SC2086
-  cc examples/01_simple_gla.c -o "$at/example" $flags -lm -ldl || return 1
-  LD_LIBRARY_PATH=${pc%/pkgconfig/maskc.pc} MASKC_CACHE_DIR=$PWD/build/test-cache "$at/example" cpu
+  lib=${pc%/pkgconfig/maskc.pc}
+  export PKG_CONFIG_SYSROOT_DIR="$at" PKG_CONFIG_PATH="${pc%/maskc.pc}" LD_LIBRARY_PATH="$lib"
+  export MASKC_CACHE_DIR="$PWD/build/test-cache"
 }
+
+# Programs built by hand, with pkg-config alone: C, with the shared and the static library, C++; and
+# Python, which needs the library only.
+check_install() (
+  install_maskc || exit 1
+  flags=$(pkg-config --cflags --libs maskc)
+  static=$(pkg-config --static --cflags --libs maskc | sed 's/-lmaskc/-l:libmaskc.a/')
+  # shellcheck disable=SC2086
+  cc examples/01_simple_gla.c -o "$at/c" $flags -lm -ldl && "$at/c" cpu &&
+    cc examples/03_own_spec.c -o "$at/static" $static && "$at/static" &&
+    ! ldd "$at/static" | grep maskc &&
+    c++ -std=c++17 examples/04_host.cpp -o "$at/cpp" $flags && "$at/cpp" || exit 1
+  python3 examples/05_numpy.py libmaskc.so.0 || [ $? = 77 ]
+)
+
+# tests/host/ in a folder of its own, with further arguments for meson setup.
+build_host() {
+  host=$PWD/build/host
+  rm -rf "$host"
+  mkdir -p "$host" && cp tests/host/meson.build examples/0*.c examples/0*.cpp "$host" || return 1
+  [ $# = 0 ] || { mkdir "$host/subprojects" && cp "$1" "$host/subprojects"; } || return 1
+  meson setup "$host/build" "$host" && meson test -C "$host/build" --print-errorlogs
+}
+
+# A separate Meson project, with the installed library and program.
+check_meson() (
+  install_maskc && PATH=$(dirname "$(find "$at" -name maskc -type f -perm -1)"):$PATH || exit 1
+  build_host
+)
+
+# The same with maskc as its subproject, by a wrap file as docs/c-api.md has it.
+check_wrap() (
+  printf '[wrap-git]\nurl = file://%s\nrevision = HEAD\n\n[provide]\n%s\n%s\n' "$PWD" \
+    'dependency_names = maskc' 'program_names = maskc' >.cache/maskc.wrap
+  build_host .cache/maskc.wrap
+)
 
 # What a few seconds of fuzzing find, from the kept inputs on: check_fuzz NAME OPTION|FOLDER... What
 # breaks it stays in build-fuzz/.
@@ -177,7 +215,7 @@ check_scripts() { shellcheck -x examples/*.sh tests/*.sh .ci/run; }
 
 # shellcheck disable=SC2046 # a list of words
 setup_packages gcc libc6-dev meson ninja-build pkg-config liblua5.4-dev libcmocka-dev \
-  clang clang-format clang-tidy cppcheck shellcheck $(setup_nvrtc_packages)
+  g++ python3-numpy clang clang-format clang-tidy cppcheck shellcheck $(setup_nvrtc_packages)
 setup_nvrtc
 
 # build DIR OPTION...: one failure when it does not build.
@@ -203,6 +241,7 @@ full_run() {
   export CC=clang
   build build-clang -Dtests=true && suites build-clang unit golden cpu
   unset CC
+  check "a wrap file" check_wrap
   check "op_sweep --full" build/tests/op_sweep cpu --full
   check "property, 600 cases" build/tests/test_property --cases 600
   check "mutate --full" build/tests/mutate --full
@@ -217,7 +256,8 @@ if build build -Dtests=true; then
   export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
   build build-asan -Dtests=true -Dwerror=false -Db_sanitize=address,undefined -Db_lundef=false &&
     suites build-asan unit golden
-  check "install" check_install
+  check "install, pkg-config" check_install
+  check "install, Meson" check_meson
   check "cppcheck" check_cppcheck
   check "clang-tidy" check_tidy
   fuzz
