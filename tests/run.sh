@@ -184,7 +184,8 @@ build_host() {
   rm -rf "$host"
   mkdir -p "$host" && cp tests/host/meson.build examples/0*.c examples/0*.cpp "$host" || return 1
   [ $# = 0 ] || { mkdir "$host/subprojects" && cp "$1" "$host/subprojects"; } || return 1
-  meson setup "$host/build" "$host" && meson test -C "$host/build" --print-errorlogs
+  meson setup "$host/build" "$host" && ninja -C "$host/build" &&
+    meson test -C "$host/build" --print-errorlogs
 }
 
 # A separate Meson project, with the installed library and program.
