@@ -82,15 +82,43 @@ static void test_last_error(void **state) {
   assert_int_equal(pthread_create(&thread, NULL, other_thread, NULL), 0);
   pthread_join(thread, NULL);
   assert_string_equal(mkc_last_error(), "x.lua: gone");
+}
+
+static void test_version(void **state) {
+  (void)state;
+  char text[64];
   assert_string_equal(mkc_version(), MKC_VERSION_STRING);
+  assert_int_equal(mkc_version_number(), MKC_VERSION_NUMBER);
+  const int n = mkc_version_number();
+  snprintf(text, sizeof text, "%d.%d.%d", n / 1000000, n / 1000 % 1000, n % 1000);
+  assert_string_equal(text, mkc_version());
+}
+
+static void test_categories(void **state) {
+  (void)state;
+  const struct {
+    int status;
+    mkc_category category;
+  } cases[] = {{MKC_OK, MKC_CATEGORY_OK},
+               {MKC_E_SPEC, MKC_CATEGORY_INPUT},
+               {MKC_E_NOT_PREPARED, MKC_CATEGORY_USAGE},
+               {MKC_E_NO_NVRTC, MKC_CATEGORY_ENVIRONMENT},
+               {MKC_E_COMPILE, MKC_CATEGORY_INTERNAL},
+               {MKC_E_TOLERANCE, MKC_CATEGORY_TOLERANCE},
+               {3999, MKC_CATEGORY_ENVIRONMENT}, /* of a later version */
+               {17, MKC_CATEGORY_INTERNAL},
+               {6001, MKC_CATEGORY_INTERNAL},
+               {-1001, MKC_CATEGORY_INTERNAL}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    assert_int_equal(mkc_status_category((mkc_status)cases[i].status), cases[i].category);
+  assert_string_equal(mkc_status_string((mkc_status)3999), "unknown status");
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_log),
-      cmocka_unit_test(test_older_caller),
-      cmocka_unit_test(test_references),
-      cmocka_unit_test(test_last_error),
+      cmocka_unit_test(test_log),        cmocka_unit_test(test_older_caller),
+      cmocka_unit_test(test_references), cmocka_unit_test(test_last_error),
+      cmocka_unit_test(test_version),    cmocka_unit_test(test_categories),
   };
   unsetenv("MASKC_VERBOSE");
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -201,9 +201,71 @@ static void test_arg_info(void **state) {
   assert_string_equal(mkc_op_source(op), "source");
   assert_string_equal(mkc_op_plan(op), "plan");
   mkc_op_destroy(op);
-  mkc_op_destroy(NULL);
   mkc_context_destroy(ctx);
+}
+
+/* An older caller's struct ends where it says; a newer one's further fields become zero. */
+static void test_arg_info_sizes(void **state) {
+  (void)state;
+  mkc_context *ctx = new_context();
+  mkc_op *op = new_op(ctx);
+  mkc_arg_info info = MKC_ARG_INFO_INIT;
+  info.struct_size = offsetof(mkc_arg_info, optional);
+  info.optional = info.in_place = 77;
+  assert_int_equal(mkc_op_arg_info(op, 1, &info), MKC_OK);
+  assert_int_equal(info.struct_size, offsetof(mkc_arg_info, optional));
+  assert_int_equal(info.output, 1);
+  assert_int_equal(info.optional, 77);
+  assert_int_equal(info.in_place, 77);
+  struct {
+    mkc_arg_info info;
+    int64_t later;
+  } newer = {MKC_ARG_INFO_INIT, 77};
+  newer.info.struct_size = sizeof newer;
+  assert_int_equal(mkc_op_arg_info(op, 1, &newer.info), MKC_OK);
+  assert_string_equal(newer.info.name, "o");
+  assert_int_equal(newer.later, 0);
+  info.struct_size = 0;
+  assert_int_equal(mkc_op_arg_info(op, 1, &info), MKC_E_USAGE);
+  assert_contains(mkc_last_error(), "struct_size is 0: begin with MKC_ARG_INFO_INIT");
+  mkc_op_destroy(op);
+  mkc_context_destroy(ctx);
+}
+
+/* NULL where an object or a result belongs is said, and never a crash. */
+static void test_null(void **state) {
+  (void)state;
+  mkc_context *ctx = new_context();
+  mkc_op *op = new_op(ctx), *created;
+  mkc_arg_info info = MKC_ARG_INFO_INIT;
+  const mkc_op_options o = MKC_OP_OPTIONS_INIT;
+  const mkc_tensor args[] = {tensor(0), tensor(1)};
+  size_t bytes;
+  const mkc_status results[] = {
+      mkc_context_create(NULL, NULL),
+      mkc_op_create(NULL, &o, &created),
+      mkc_op_create(ctx, NULL, &created),
+      mkc_op_create(ctx, &o, NULL),
+      mkc_op_prepare(NULL),
+      mkc_op_arg_info(NULL, 0, &info),
+      mkc_op_arg_info(op, 0, NULL),
+      mkc_op_workspace(NULL, args, 2, &bytes),
+      mkc_op_workspace(op, NULL, 2, &bytes),
+      mkc_op_workspace(op, args, 2, NULL),
+      mkc_op_launch(NULL, args, 2, NULL, 0, NULL),
+      mkc_op_launch(op, NULL, 2, NULL, 0, NULL),
+  };
+  for (size_t i = 0; i < sizeof results / sizeof *results; i++)
+    assert_int_equal(results[i], MKC_E_USAGE);
+  assert_int_equal(mkc_op_arg_count(NULL), 0);
+  assert_int_equal(mkc_op_arg_index(NULL, "q"), -1);
+  assert_int_equal(mkc_op_arg_index(op, NULL), -1);
+  assert_string_equal(mkc_op_source(NULL), "");
+  assert_string_equal(mkc_op_plan(NULL), "");
+  mkc_op_destroy(NULL);
   mkc_context_destroy(NULL);
+  mkc_op_destroy(op);
+  mkc_context_destroy(ctx);
 }
 
 static void test_bad_source(void **state) {
@@ -333,7 +395,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       T(test_life),           T(test_bad_arrays_do_not_launch),
       T(test_failed_prepare), T(test_threads_prepare_once),
-      T(test_arg_info),       T(test_bad_source),
+      T(test_arg_info),       T(test_arg_info_sizes),
+      T(test_null),           T(test_bad_source),
       T(test_wrong_options),  T(test_wrong_specs),
       T(test_newer_caller),   T(test_older_caller),
       T(test_launch_cost),
