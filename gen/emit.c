@@ -179,7 +179,8 @@ static mkc_status render(struct emission *e, struct error *err) {
   e->out->plan = buf_steal(&plan);
   if (!e->out->plan || e->slots.failed || e->arrays.failed)
     return error_set(err, MKC_E_OUT_OF_MEMORY, "out of memory while emitting %s", name);
-  return template_render(e->plan->schedule->template_name, buf_text(&e->slots), &e->out->text, err);
+  return template_render(e->plan->schedule->template_name, buf_text(&e->slots), e->arena->allocator,
+                         &e->out->text, err);
 }
 
 mkc_status emit_op(const struct variant *v, const struct plan *plan, struct arena *a,

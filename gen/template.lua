@@ -18,34 +18,45 @@
 
 local VOCABULARY = "\1vocabulary\1"
 
-local function translate(text)
-  local lua, n = {}, 0
-  for line in (text .. "\n"):gmatch("(.-)\n") do
-    n = n + 1
-    local code = line:match("^%s*//%%(.*)$")
-    if not code then
-      local parts, from = { n }, 1
-      for first, last in line:gmatch("()%$%b()()") do
-        parts[#parts + 1] = ("%q"):format(line:sub(from, first - 1))
-        parts[#parts + 1] = line:sub(first + 1, last - 1)
-        from = last
-      end
-      parts[#parts + 1] = ("%q"):format(line:sub(from))
-      code = "_line(" .. table.concat(parts, ", ") .. ")"
-    end
-    lua[n] = code
+-- Most lines hold no $, and plain searches are the fast ones.
+local function printed(line, n)
+  if not line:find("$", 1, true) then return ("_line(%d, %q)"):format(n, line) end
+  local parts, from = { n }, 1
+  for first, last in line:gmatch("()%$%b()()") do
+    parts[#parts + 1] = ("%q"):format(line:sub(from, first - 1))
+    parts[#parts + 1] = line:sub(first + 1, last - 1)
+    from = last
   end
-  if lua[n] == '_line(' .. n .. ', "")' then lua[n] = nil end -- the text ended in a newline
+  parts[#parts + 1] = ("%q"):format(line:sub(from))
+  return "_line(" .. table.concat(parts, ", ") .. ")"
+end
+
+local function translate(text)
+  local lua, n, from = {}, 0, 1
+  while from <= #text do
+    local stop = text:find("\n", from, true) or #text + 1
+    local line = text:sub(from, stop - 1)
+    from, n = stop + 1, n + 1
+    lua[n] = line:match("^%s*//%%(.*)$") or printed(line, n)
+  end
   return "local _line = _lines_of(...) " .. table.concat(lua, "\n")
 end
 
 -- Names that a paragraph of the vocabulary defines: functions, macros, types.
+local definitions = {
+  { word = "#define", pattern = "#define%s+([%w_]+)" },
+  { word = "TILE_FN", pattern = "TILE_FN[^\n(]-([%w_]+)%(" },
+  { word = "typedef", pattern = "typedef[^;{]-([%w_]+);" },
+  { word = "}", pattern = "}%s*([%w_]+);" },
+}
+
 local function defined(paragraph)
   local names = {}
-  for name in paragraph:gmatch("#define%s+([%w_]+)") do names[name] = true end
-  for name in paragraph:gmatch("TILE_FN[^\n(]-([%w_]+)%(") do names[name] = true end
-  for name in paragraph:gmatch("typedef[^;{]-([%w_]+);") do names[name] = true end
-  for name in paragraph:gmatch("}%s*([%w_]+);") do names[name] = true end
+  for _, d in ipairs(definitions) do
+    if paragraph:find(d.word, 1, true) then
+      for name in paragraph:gmatch(d.pattern) do names[name] = true end
+    end
+  end
   return names
 end
 

@@ -15,7 +15,7 @@ static const char vocabulary[] = "/* head */\n#define TILE_FN static\n\n"
 
 static char *render(const char *text, const char *slots, struct error *err) {
   char *out = NULL;
-  return template_render_text("t.c", text, vocabulary, slots, &out, err) ? NULL : out;
+  return template_render_text("t.c", text, vocabulary, slots, NULL, &out, err) ? NULL : out;
 }
 
 static void assert_renders(const char *text, const char *slots, const char *expected) {
