@@ -164,12 +164,12 @@ static mkc_status create(mkc_context *ctx, const mkc_op_options *given, mkc_op *
   struct spec_text spec = {0};
   struct op_key key;
   mkc_status st = options_read(&o, sizeof o, given, given->struct_size, err);
-  if (!st) st = spec_text_open(&o, &spec, err);
+  if (!st) st = spec_text_read(&o, &spec, err);
   if (st) return st;
   op_key_of(&o, spec.text, spec.len, &key);
   *ret = (mkc_op *)op_table_find(context_ops(ctx), &key);
   if (!*ret) st = create_listed(ctx, &o, &spec, &key, ret, err);
-  spec_text_close(&spec);
+  spec_text_finish(&spec);
   return st;
 }
 

@@ -60,9 +60,8 @@ mkc_status op_generate(const mkc_op_options *options, const struct spec_text *sp
                                     .nsettings = options->nsettings,
                                     .heads = options->heads,
                                     .allocator = allocator};
-  const char *path = options->spec_path;
-  return spec->text ? gen_op(path ? path : "spec", spec->text, spec->len, &config, ret, err)
-                    : generate_shipped(path, &config, ret, err);
+  return spec->text ? gen_op(spec->path, spec->text, spec->len, &config, ret, err)
+                    : generate_shipped(spec->path, &config, ret, err);
 }
 
 #endif

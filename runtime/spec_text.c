@@ -24,16 +24,15 @@ static mkc_status read_into(FILE *f, const char *path, char *text, size_t *ret_l
   return MKC_OK;
 }
 
-/* *ret: the whole file, NUL-terminated, the caller's to free. */
-static mkc_status read_file(const char *path, char **ret, size_t *ret_len, struct error *err) {
+static mkc_status read_file(const char *path, struct spec_text *ret, struct error *err) {
   FILE *f = fopen(path, "rb");
   if (!f) return error_set(err, MKC_E_FILE, "%s: %s", path, strerror(errno));
   char *text = malloc(MAX_SPEC_BYTES + 2);
-  const mkc_status st = text ? read_into(f, path, text, ret_len, err)
+  const mkc_status st = text ? read_into(f, path, text, &ret->len, err)
                              : error_set(err, MKC_E_OUT_OF_MEMORY, "out of memory");
   fclose(f);
   if (!st) {
-    *ret = text;
+    ret->text = ret->owned = text;
   } else {
     free(text);
   }
@@ -45,22 +44,19 @@ static bool is_path(const char *spec) {
   return strchr(spec, '/') || (n > 4 && !strcmp(spec + n - 4, ".lua"));
 }
 
-mkc_status spec_text_open(const mkc_op_options *options, struct spec_text *ret, struct error *err) {
-  const char *path = options->spec_path;
-  *ret = (struct spec_text){.text = options->spec_text};
-  if (ret->text) {
-    ret->len = strlen(ret->text);
+mkc_status spec_text_read(const mkc_op_options *options, struct spec_text *ret, struct error *err) {
+  const char *path = options->spec_path, *text = options->spec_text;
+  *ret = (struct spec_text){.path = path ? path : "spec", .text = text};
+  if (text) {
+    ret->len = strlen(text);
     return MKC_OK;
   }
   if (!path || !*path)
     return error_set(err, MKC_E_USAGE, "no spec is given: set spec_path or spec_text");
-  if (!is_path(path)) return MKC_OK;
-  const mkc_status st = read_file(path, &ret->file, &ret->len, err);
-  ret->text = ret->file;
-  return st;
+  return is_path(path) ? read_file(path, ret, err) : MKC_OK;
 }
 
-void spec_text_close(struct spec_text *s) {
-  free(s->file);
+void spec_text_finish(struct spec_text *s) {
+  free(s->owned);
   *s = (struct spec_text){0};
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * spec_text.h - what the options of an op call its spec: a text, a file, or the name of a shipped
- * one, whose text only the generator has.
+ * spec_text.h - what mkc_op_options say of the spec: a text, a file that is read, or a name.
  */
 #ifndef MKC_SPEC_TEXT_H
 #define MKC_SPEC_TEXT_H
@@ -10,13 +9,15 @@
 #include "base/error.h"
 
 struct spec_text {
-  const char *text; /* len bytes and a NUL; NULL: spec_path is the name of a shipped spec */
+  const char *path; /* for messages; the name, where text is NULL */
+  const char *text; /* len bytes and a NUL; NULL: only a name is given */
   size_t len;
-  char *file; /* the same, where it was read from a file; owned */
+  char *owned; /* what was read, or NULL */
 };
 
-/* Errors: MKC_E_FILE, MKC_E_USAGE (no spec is given), MKC_E_OUT_OF_MEMORY. */
-mkc_status spec_text_open(const mkc_op_options *options, struct spec_text *ret, struct error *err);
-void spec_text_close(struct spec_text *s);
+/* A path has a / in it or ends in .lua; anything else is a name. Errors: MKC_E_FILE, MKC_E_USAGE
+ * (neither is given). */
+mkc_status spec_text_read(const mkc_op_options *options, struct spec_text *ret, struct error *err);
+void spec_text_finish(struct spec_text *s);
 
 #endif
