@@ -10,6 +10,7 @@
  *
  * Compiled with FAKE_CUDA_11 it lacks what came with CUDA 12.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@ struct fake_handle {
   struct fake_handle *context;
 };
 
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* of what is written down */
 static char calls[8192];
 static unsigned char launch_args[4096];
 static char launch_shape[128];
@@ -67,7 +69,9 @@ static int number(const char *variable, int otherwise) {
 static CUresult note(const char *call) {
   const char *fail = getenv("FAKE_CUDA_FAIL");
   const size_t n = strlen(call);
+  pthread_mutex_lock(&mutex);
   if (strlen(calls) + n + 2 < sizeof calls) strcat(strcat(calls, call), " ");
+  pthread_mutex_unlock(&mutex);
   if (fail && !strncmp(fail, call, n) && fail[n] == ':') return atoi(fail + n + 1);
   const int harmless = !strcmp(call, "cuLaunchKernel") || !strcmp(call, "cuCtxGetCurrent");
   return capturing && !harmless ? STREAM_CAPTURE_UNSUPPORTED : CUDA_SUCCESS;
@@ -253,9 +257,11 @@ CALL(cuLaunchKernel, (CUfunction function, unsigned grid_x, unsigned grid_y, uns
     return CUDA_ERROR_INVALID_CONTEXT;
   if (is_ours(stream) && ((struct fake_handle *)stream)->context != context)
     return CUDA_ERROR_INVALID_HANDLE;
+  pthread_mutex_lock(&mutex);
   memcpy(launch_args, params[0], (size_t)number("FAKE_CUDA_PARAM_BYTES", 0));
   snprintf(launch_shape, sizeof launch_shape, "%u %u %u, %u %u %u, %u, %p", grid_x, grid_y, grid_z,
            block_x, block_y, block_z, smem_bytes, (void *)stream);
+  pthread_mutex_unlock(&mutex);
   return note("cuLaunchKernel");
 }
 

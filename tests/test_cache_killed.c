@@ -113,11 +113,11 @@ static void test_after_the_rename(void **state) {
 
 /* ---- at any moment ---- */
 
-enum { KILLS = 200, KEYS = 16, MAX_BYTES = 64 << 10 };
+enum { KILLS = 200, KEYS = 16, MAX_BYTES = 24 << 10 };
 
 /* Entry n: its length and every byte follow from n. */
 static size_t content(int n, unsigned char ret[MAX_BYTES]) {
-  const size_t len = MAX_BYTES / 2 + (size_t)n * 1000;
+  const size_t len = MAX_BYTES / 2 + (size_t)n * 700;
   uint32_t x = 2463534242u + (uint32_t)n;
   for (size_t i = 0; i < len; i++) {
     x ^= x << 13, x ^= x >> 17, x ^= x << 5;
