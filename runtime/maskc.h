@@ -228,7 +228,8 @@ typedef struct mkc_arg_info {
   size_t struct_size; /* sizeof(mkc_arg_info); set by MKC_ARG_INFO_INIT, before the call */
   const char *name;   /* the spec's name ("q", "g"), or h0, ht, o; state, ... of a step */
   const char *axes;   /* one letter a dimension: B batch, N slots of a pool, C one more than the
-                         sequences of a packed batch, T token, H head, k dk, v dv. "BTHk", "H" */
+                         sequences of a packed batch, T token, H head, L levels and S = L - 1 slots
+                         of a fenwick mask, k dk, v dv. "BTHk", "H" */
   mkc_dtype dtype;
   int output;   /* 1: written by the op */
   int optional; /* 1: data may be NULL */
@@ -279,7 +280,8 @@ MKC_API mkc_status mkc_op_workspace(const mkc_op *op, const mkc_tensor *args, in
  * default stream; ignored by the CPU device, which runs to the end before it returns). args: all
  * arrays of the op, nargs = mkc_op_arg_count, in its order; they are not needed after the call,
  * what they point at until the stream has passed it. workspace: at least as many bytes as
- * mkc_op_workspace asks for.
+ * mkc_op_workspace asks for, at a multiple of 16, of this launch alone until the stream has passed
+ * it; NULL where it asks for none.
  *
  * Checks count, types, shapes, strides and alignment, then makes two driver calls: it asks for the
  * current context, which must be the device's primary one, and launches. It allocates nothing,
