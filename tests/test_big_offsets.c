@@ -154,6 +154,7 @@ static void lay_out(const struct trial *t, struct array *x, int place) {
 static void open_array(struct trial *t, int i) {
   static const struct leaf state = {.name = "h0", .min = -INFINITY, .max = INFINITY};
   struct array *x = &t->arrays[i];
+  x->info = (mkc_arg_info)MKC_ARG_INFO_INIT;
   assert_int_equal(mkc_op_arg_info(t->op, i, &x->info), MKC_OK);
   for (int j = 0; j < t->spec.variant->nleaves; j++)
     if (!strcmp(t->spec.variant->leaves[j]->name, x->info.name))

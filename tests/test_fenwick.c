@@ -163,7 +163,7 @@ static int set_args(const struct world *w, const mkc_op *op, const struct call *
   const int64_t o[] = {1, c->tokens, H, DV}, starts[] = {c->n + 1};
   const int n = mkc_op_arg_count(op);
   for (int i = 0; i < n; i++) {
-    mkc_arg_info info = {.name = NULL};
+    mkc_arg_info info = MKC_ARG_INFO_INIT;
     assert_int_equal(mkc_op_arg_info(op, i, &info), MKC_OK);
     const bool slots = info.axes[1] == 'S', is_h0 = !strcmp(info.name, "h0");
     args[i] = (mkc_tensor){.data = NULL};

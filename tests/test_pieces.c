@@ -104,6 +104,7 @@ static const size_t state_bytes = sizeof(float) * N * H * DK * DV;
 
 static void open_array(struct world *w, int i) {
   struct array *x = &w->arrays[i];
+  x->info = (mkc_arg_info)MKC_ARG_INFO_INIT;
   assert_int_equal(mkc_op_arg_info(w->op, i, &x->info), MKC_OK);
   lay_out(x);
   x->host = calloc(1, x->bytes);

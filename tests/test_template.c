@@ -70,7 +70,8 @@ static void test_lists(void **state) {
 static void test_include(void **state) {
   (void)state;
   struct error err = {0};
-  char *out = render("a\n//% include(\"templates/tiles.k.c\")\nb\n", "return {}", &err);
+  char *out =
+      render("a\n//% include(\"templates/tiles.k.c\")\nb\n", "return { max_levels = false }", &err);
   assert_string_equal(error_text(&err), "");
   assert_string_equal(out, "#line 1 \"t.c\"\na\n#line 3 \"t.c\"\nb\n"); /* it only defines */
   free(out);
