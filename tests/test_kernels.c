@@ -84,6 +84,8 @@ static void test_all_architectures(void **state) {
     compile_shipped("gla", archs[a], 128, 128);
     compile_shipped("gated_rfa", archs[a], 128, 128);
     compile_shipped("kda", archs[a], 128, 128);
+    compile_shipped("log_linear_mamba2", archs[a], 128, 64);
+    compile_shipped("log_linear_attention", archs[a], 128, 128);
   }
   print_message("slowest: %.0f ms from spec to cubin\n", slowest_ms);
 }
