@@ -5,13 +5,9 @@
 
 #include <math.h>
 
-const struct schedule *const schedules[] = {&schedule_scan,
-                                            &schedule_channel,
-                                            &schedule_delta,
-                                            &schedule_channel_delta,
-                                            &schedule_fenwick,
-                                            &schedule_step,
-                                            NULL};
+const struct schedule *const schedules[] = {
+    &schedule_scan,    &schedule_channel, &schedule_delta,        &schedule_channel_delta,
+    &schedule_fenwick, &schedule_step,    &schedule_step_fenwick, NULL};
 enum { NSCHEDULES = sizeof schedules / sizeof *schedules };
 
 /* ---- cost ---- */

@@ -37,6 +37,7 @@ struct plan {
    * block that shares the SM, itself included. */
   double alone_ns, share_ns;
   double rate_ns;     /* a token of one head: what this plan takes of memory and tensor cores */
+  const char *given;  /* what bytes and flops suppose beside the sizes; NULL: nothing */
   const char *reason; /* why it cannot run; NULL if it can */
   /* the planner's */
   double predicted_ns; /* a token of one head, with the card filled */
@@ -66,6 +67,7 @@ extern const struct schedule schedule_channel_delta; /* schedule_channel_delta.c
 extern const struct schedule schedule_delta;         /* schedule_delta.c */
 extern const struct schedule schedule_fenwick;       /* schedule_fenwick.c */
 extern const struct schedule schedule_step;          /* schedule_step.c */
+extern const struct schedule schedule_step_fenwick;  /* schedule_step_fenwick.c */
 
 /* Every schedule, NULL at the end. */
 extern const struct schedule *const schedules[];

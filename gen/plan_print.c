@@ -22,8 +22,10 @@ void plan_print(struct buf *out, const struct plan *p) {
 }
 
 void plan_print_cost(struct buf *out, const struct plan *p) {
-  buf_printf(out, "%d bytes and %d kFLOP a token of one head; on %s the floor is ", (int)p->bytes,
-             (int)(p->flops / 1e3 + 0.5), p->target->card);
+  buf_printf(out, "%d bytes and %d kFLOP a token of one head", (int)p->bytes,
+             (int)(p->flops / 1e3 + 0.5));
+  if (p->given) buf_printf(out, " with %s", p->given);
+  buf_printf(out, "; on %s the floor is ", p->target->card);
   buf_number(out, p->floor_ns, 3);
   buf_puts(out, " ns, predicted ");
   buf_number(out, p->predicted_ns, 3);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * schedule_step.h - the files of the step schedule to each other.
  *
- *   step_program.c         a branch as operations on the state, and the values that they take
- *   schedule_step.c        when the schedule applies, its candidates and what they cost
- *   schedule_step_slots.c  what templates/step.k.c is rendered with
+ *   step_program.c           a branch as operations on the state, and the values that they take
+ *   schedule_step.c          when the schedule applies, its candidates and what they cost
+ *   schedule_step_fenwick.c  the same for the one under a Fenwick mask
+ *   schedule_step_slots.c    what their templates are rendered with
  *
  * A token's recurrence is a list of operations on the state S [dk,dv], in the order they act. Gated
  * DeltaNet's:
@@ -18,6 +19,10 @@
 
 #include "emit.h"
 
+enum { STEP_TOKENS = 8 }; /* whose values a block has at once */
+/* What costs under a Fenwick mask suppose: a sequence of up to 16 384 tokens, and of its slots
+ * those that are live on average. */
+enum { STEP_LEVELS = 15, STEP_LIVE_SLOTS = 7 };
 enum { STEP_MAX_VALUES = 32, STEP_MAX_TERMS = 16, STEP_MAX_OPS = 64, STEP_MAX_SUM = 16 };
 
 /* Scalars of a token: each a product of expressions. */
@@ -70,6 +75,18 @@ struct step_program {
 /* False: the branch has more factors or terms than a program holds. */
 bool step_program(const struct branch *b, struct step_program *ret);
 
-void schedule_step_slots(struct emission *e); /* schedule_step_slots.c */
+/* ---- schedule_step.c ---- */
+
+/* NULL, or what is lacking beside the mask. */
+const char *step_lacks(const struct variant *v, const struct gen_config *config, struct arena *a);
+/* The sizes that a schedule tries. states: of a head, which a call reads and writes; more_smem:
+ * bytes of a block beside its tokens' values, NULL: none. */
+int step_candidates(const struct schedule *schedule, const struct variant *v,
+                    const struct gen_config *config, const struct target *target, int states,
+                    int (*more_smem)(const struct plan *p), struct plan *ret, struct arena *a);
+
+/* ---- schedule_step_slots.c ---- */
+
+void schedule_step_slots(struct emission *e);
 
 #endif

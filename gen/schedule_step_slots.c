@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * schedule_step_slots.c - what templates/step.k.c is rendered with: the values of a token as C
- * text, the operations on the state that take them, and the arrays.
+ * schedule_step_slots.c - what templates/step.k.c and step_fenwick.k.c are rendered with: the
+ * values of a token as C text, the operations on the state that take them, and the arrays.
  *
  *   scalars = { { name = "rate", text = .., code = { ... } }, ... }      one number a token
  *   rows    = { { name = "k", text = .., row = { ... } }, ... }          over dk (gen/row_code.h)
  *   columns = { { name = "v", ... }, ... }                               over dv
+ *   weights = { { name = "weight", row = { ... }, factor = { code } } }  over levels, under fenwick
  *   ops     = { { kind = "project", value = "k", into = "r0" }, ... }
  */
+#include "levels.h"
 #include "row_code.h"
 #include "schedule_step.h"
 
@@ -92,8 +94,9 @@ static void emit_scalars(struct emission *e, const struct step_program *p, struc
   buf_puts(&e->slots, "},\n");
 }
 
+/* factor: what it is multiplied by, or NULL */
 static void emit_vector(struct emission *e, const char *name, const struct expr *x,
-                        struct reads *reads) {
+                        const struct expr_code *factor, struct reads *reads) {
   struct row_code code;
   struct buf text = {0};
   row_code(x, &e->plan->config, e->arena, &code);
@@ -102,6 +105,7 @@ static void emit_vector(struct emission *e, const char *name, const struct expr 
   emit_string(&e->slots, "name", name);
   emit_string(&e->slots, "text", buf_text(&text));
   emit_row(&e->slots, "row", &code);
+  if (factor) emit_code(&e->slots, "factor", factor, "");
   buf_puts(&e->slots, "},\n");
   row_code_each(&code, add_reads, reads);
   row_code_finish(&code);
@@ -114,14 +118,31 @@ static void emit_vectors(struct emission *e, const struct step_program *p, enum 
   buf_printf(&e->slots, "%s = {\n", list == ROWS ? "rows" : "columns");
   for (int i = 0; i < values->n; i++) {
     value_name(p, list, i, name);
-    emit_vector(e, name, values->at[i], reads);
+    emit_vector(e, name, values->at[i], NULL, reads);
+  }
+  buf_puts(&e->slots, "},\n");
+}
+
+/* What a state of each level is read with, times the scale. */
+static void emit_weights(struct emission *e, struct reads *reads) {
+  const struct branch *b = &e->v->branches[0];
+  const struct weight *w = levels_weight(b);
+  const struct expr_term scale = {b->scale, false};
+  struct expr_code factor;
+  buf_puts(&e->slots, "weights = {\n");
+  if (w) {
+    const bool one = b->scale->op == OP_CONST && b->scale->value == 1;
+    expr_code(&scale, 1, JOIN_PRODUCT, &e->plan->config, e->arena, &factor);
+    emit_vector(e, "weight", w->expr, one ? NULL : &factor, reads);
+    add_reads(reads, &factor);
+    expr_code_finish(&factor);
   }
   buf_puts(&e->slots, "},\n");
 }
 
 static void emit_output_value(struct emission *e, struct reads *reads) {
   buf_puts(&e->slots, "outputs = {\n");
-  if (e->v->output) emit_vector(e, "output", e->v->output, reads);
+  if (e->v->output) emit_vector(e, "output", e->v->output, NULL, reads);
   buf_puts(&e->slots, "},\n");
 }
 
@@ -189,8 +210,10 @@ static int element_bytes(mkc_dtype t) {
 }
 
 static void emit_leaf(struct emission *e, const struct leaf *leaf) {
-  static const char *const inputs[] = {[AXIS_NONE] = "BTH", [AXIS_DK] = "BTHk", [AXIS_DV] = "BTHv"};
-  static const char *const params[] = {[AXIS_NONE] = "H", [AXIS_DK] = "Hk", [AXIS_DV] = "Hv"};
+  static const char *const inputs[] = {
+      [AXIS_NONE] = "BTH", [AXIS_DK] = "BTHk", [AXIS_DV] = "BTHv", [AXIS_LEVELS] = "BTHL"};
+  static const char *const params[] = {
+      [AXIS_NONE] = "H", [AXIS_DK] = "Hk", [AXIS_DV] = "Hv", [AXIS_LEVELS] = "HL"};
   const mkc_dtype dtype = leaf->fp32 ? MKC_F32 : e->plan->config.dtype;
   char field[64];
   snprintf(field, sizeof field, "%s_%s", leaf->param ? "param" : "in", leaf->name);
@@ -215,15 +238,17 @@ static int state_piece(const struct gen_config *c) {
 static void emit_arrays(struct emission *e, const struct leaf_list *leaves) {
   const struct gen_config *c = &e->plan->config;
   for (int i = 0; i < leaves->n; i++) emit_leaf(e, leaves->at[i]);
-  struct op_array state = emit_array_of("state", "NHkv", MKC_F32, state_piece(c));
+  const bool slots = e->v->branches[0].fenwick;
+  struct op_array state = emit_array_of("state", slots ? "NSHkv" : "NHkv", MKC_F32, state_piece(c));
   state.output = state.in_place = 1;
   emit_array(e, "state", state);
+  if (slots) emit_array(e, "position", emit_array_of("position", "B", MKC_I64, 8));
   emit_optional(e, "state_index", "B", MKC_I32, 4, false);
   emit_optional(e, "accepted", "B", MKC_I32, 4, false);
   struct op_array o = emit_array_of("o", "BTHv", c->dtype, element_bytes(c->dtype));
   o.output = 1;
   emit_array(e, "o", o);
-  emit_optional(e, "states", "BTHkv", MKC_F32, state_piece(c), true);
+  if (!slots) emit_optional(e, "states", "BTHkv", MKC_F32, state_piece(c), true);
 }
 
 void schedule_step_slots(struct emission *e) {
@@ -231,11 +256,16 @@ void schedule_step_slots(struct emission *e) {
   struct step_program p;
   struct reads reads = {.head = false};
   step_program(&e->v->branches[0], &p);
+  if (e->v->branches[0].fenwick) {
+    e->out->max_levels = MAX_LEVELS;
+    e->out->max_tokens = STEP_TOKENS;
+  }
   buf_printf(&e->slots, "dv_tile = %d, splits = %d, state_piece = %d,\n", plan->dv_tile,
              plan->blocks_a_head, state_piece(&plan->config));
   emit_scalars(e, &p, &reads);
   emit_vectors(e, &p, ROWS, &p.rows, &reads);
   emit_vectors(e, &p, COLUMNS, &p.columns, &reads);
+  emit_weights(e, &reads);
   emit_output_value(e, &reads);
   emit_ops(&e->slots, &p);
   emit_inputs(&e->slots, "inputs", &reads.leaves);

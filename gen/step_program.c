@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * step_program.c - a branch as a list of operations on the state, see schedule_step.h.
  *
- * In: a branch with a linear score and no mask but decays. Out: the operations of one token in the
- * order of the spec language: decays of the mask, factors of the transition, write, read. Decays
- * that follow each other become one; an erase along k joins the write, as S + k (v + c r)' does
- * both.
+ * In: a branch with a linear score and no mask but decays and fenwick. Out: the operations of one
+ * token in the order of the spec language: decays of the mask, factors of the transition, write,
+ * read. Decays that follow each other become one; an erase along k joins the write, as
+ * S + k (v + c r)' does both. Under fenwick they are those on the state of each level, but for the
+ * write; there the weights of the levels have the scale.
  */
 #include "schedule_step.h"
 
@@ -179,14 +180,15 @@ static void roles(struct builder *b, const struct branch *branch) {
   add_vector(b, &p->columns, branch->v);
   add_term(b, &scale, branch->scale, false);
   const bool one = branch->scale->op == OP_CONST && branch->scale->value == 1;
-  p->scale = one ? -1 : add_scalar(b, &scale);
+  p->scale = one || branch->fenwick ? -1 : add_scalar(b, &scale);
 }
 
 bool step_program(const struct branch *branch, struct step_program *ret) {
   *ret = (struct step_program){.nops = 0};
   struct builder b = {.p = ret, .pending = -1};
   roles(&b, branch);
-  for (int i = 0; i < branch->nweights; i++) add_decay(&b, branch->weights[i].expr);
+  for (int i = 0; i < branch->nweights; i++)
+    if (branch->weights[i].kind == WEIGHT_DECAY) add_decay(&b, branch->weights[i].expr);
   if (branch->read_before) {
     flush_decays(&b);
     add_op(&b, STEP_READ, ret->q);

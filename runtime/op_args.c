@@ -178,6 +178,14 @@ static mkc_status check_levels(const struct op_source *s, const struct extents *
                    e->L_from->name, (long long)e->L);
 }
 
+static mkc_status check_tokens(const struct op_source *s, const struct extents *e,
+                               struct error *err) {
+  if (!s->max_tokens || e->T <= s->max_tokens) return MKC_OK;
+  return error_set(err, MKC_E_ARGUMENT,
+                   "%s: T is %lld in %s; the op takes at most %d tokens a launch", s->name,
+                   (long long)e->T, e->T_from->name, s->max_tokens);
+}
+
 /* B becomes the count of sequences: the batch, or those that cu_seqlens packs into it. */
 static mkc_status settle_sequences(const struct op_source *s, struct extents *e,
                                    struct error *err) {
@@ -367,6 +375,7 @@ mkc_status op_args_pack(const struct op_source *s, const mkc_tensor *args, int n
   mkc_status st = find_extents(s, args, &e, err);
   if (!st) st = check_pool(s, &e, err);
   if (!st) st = check_levels(s, &e, err);
+  if (!st) st = check_tokens(s, &e, err);
   if (!st) st = settle_sequences(s, &e, err);
   if (!st) st = count_blocks(s, &e, ret_blocks, err);
   for (int i = 0; !st && i < s->narrays; i++) {

@@ -58,6 +58,7 @@ struct op_source {
   int blocks_a_head; /* grid = B * H * blocks_a_head blocks, along x */
   int max_levels;    /* the most that L may be; 0: no array has levels */
   int slot_bytes;    /* of workspace, for a block and a slot of its fenwick state */
+  int max_tokens;    /* the most that T may be; 0: any number */
   int narrays;
   struct op_array arrays[OP_MAX_ARRAYS];
 };

@@ -2,12 +2,14 @@
 //% -- vectors.k.c - the values over the channels of a token (gen/row_code.h), computed by one warp
 //% -- from global memory.
 //% --
-//% -- In: arrays, inputs (args.k.c); x = { name = "k", text = .., row = { .. } }. Out: functions of Lua
+//% -- In: arrays, inputs (args.k.c); token_number, the text of the number of token i; deeper, what the
+//% -- kernel's loops are indented by; values, x = { name = "k", text = .., row = { .. } }. Out, of Lua:
 //% --
 //% --   print_pointers(indent)         declarations: where the inputs of this head begin
-//% --   print_combine(lists)           warp_sum and warp_max, where a value in the lists wants them
+//% --   print_combine(lists, sums)     warp_sum and warp_max, where a value in the lists wants them; the
+//% --                                  former also where sums says so
 //% --   print_vector(x)                the functions of a value
-//% --   print_channels(x, span, store) its computation for token `first + i`, in the kernel;
+//% --   print_channels(x, span, store) its computation for token i, in the kernel;
 //% --                                  store(value, inside) prints what is done with channel c: value is
 //% --                                  zero past the array's end, inside is for where that is excluded
 //% --   code_call(name, code, at)      a call of one piece of code; at(y) is the text of channel y
@@ -20,7 +22,7 @@
 //% if x.field:match("^in_") then
 $(indent)$(x.type) *$(x.field) = a.$(x.field).at + batch * a.$(x.field).batch +
 $(indent)    head * a.$(x.field).heads / H * a.$(x.field).head;
-//% elseif x.axes == "Hk" or x.axes == "Hv" then
+//% elseif x.axes == "Hk" or x.axes == "Hv" or x.axes == "HL" then
 $(indent)$(x.type) *$(x.field) = a.$(x.field).at + head * a.$(x.field).heads / H * a.$(x.field).head;
 //% end
 //% end
@@ -49,8 +51,8 @@ $(indent)$(x.type) *$(x.field) = a.$(x.field).at + head * a.$(x.field).heads / H
 //% end
 //% if not is_element(x.row.value) then print_code(x.name .. "_value", x.row.value) end
 //% end
-//% function print_combine(lists)
-//% local used = {}
+//% function print_combine(lists, sums)
+//% local used = { sum = sums }
 //% for _, list in ipairs(lists) do
 //%   for _, x in ipairs(list) do
 //%     for _, r in ipairs(x.row.reductions) do used[r.combine] = true end
@@ -94,10 +96,10 @@ TILE_FN float warp_$(f[1])(float x) {
 //% local function print_token_of(x)
 //% local all = reads(x.row)
 //% if all.gate or all.token then
-        const i64 t = first + i;
+$(deeper)      const i64 t = $(token_number);
 //% end
 //% if all.gate then
-        const gate_values gate = load_gate(&a, $(each(inputs, "%")), t);
+$(deeper)      const gate_values gate = load_gate(&a, $(each(inputs, "%")), t);
 //% end
 //% end
 //% function print_channels(x, span, store)
@@ -115,40 +117,40 @@ TILE_FN float warp_$(f[1])(float x) {
 //% print_token_of(x)
 //% if kept then
 //% for _, y in ipairs(all.channels) do
-        float $(y.field)_of[$(words)];
+$(deeper)      float $(y.field)_of[$(words)];
 //% end
-        TILE_UNROLL
-        for (int n = 0; n < $(words); n++) {
-          const int c = 32 * n + lane;
+$(deeper)      TILE_UNROLL
+$(deeper)      for (int n = 0; n < $(words); n++) {
+$(deeper)        const int c = 32 * n + lane;
 //% for _, y in ipairs(all.channels) do
-          $(held(y)) = $(select(load(y), "0.0f"));
+$(deeper)        $(held(y)) = $(select(load(y), "0.0f"));
 //% end
-        }
+$(deeper)      }
 //% for i, r in ipairs(x.row.reductions) do
 //% local row, sum = "row" .. i - 1, r.combine == "sum"
 //% local term = code_call(x.name .. "_term" .. i - 1, r.term, held)
-        float $(row) = $(sum and "0.0f" or "-3.402823466e38f");
-        TILE_UNROLL
-        for (int n = 0; n < $(words); n++) {
+$(deeper)      float $(row) = $(sum and "0.0f" or "-3.402823466e38f");
+$(deeper)      TILE_UNROLL
+$(deeper)      for (int n = 0; n < $(words); n++) {
 //% if span.inside then
-          const int c = 32 * n + lane;
+$(deeper)        const int c = 32 * n + lane;
 //% end
 //% if sum then
-          $(row) += $(select(term, "0.0f"));
+$(deeper)        $(row) += $(select(term, "0.0f"));
 //% else
-          $(row) = tile_max($(row), $(select(term, row)));
+$(deeper)        $(row) = tile_max($(row), $(select(term, row)));
 //% end
-        }
-        $(row) = warp_$(r.combine)($(row));
+$(deeper)      }
+$(deeper)      $(row) = warp_$(r.combine)($(row));
 //% if r.finish ~= "x" then
-        $(row) = $((r.finish:gsub("%f[%w]x%f[%W]", row)));
+$(deeper)      $(row) = $((r.finish:gsub("%f[%w]x%f[%W]", row)));
 //% end
 //% end
 //% end
-        TILE_UNROLL
-        for (int n = 0; n < $(words); n++) {
-          const int c = 32 * n + lane;
+$(deeper)      TILE_UNROLL
+$(deeper)      for (int n = 0; n < $(words); n++) {
+$(deeper)        const int c = 32 * n + lane;
 //% local value = code_call(x.name .. "_value", x.row.value, kept and held or load)
 //% store(select(value, "0.0f"), value)
-        }
+$(deeper)      }
 //% end

@@ -39,8 +39,10 @@ void show_all_plans(struct buf *out, const struct show *s) {
     buf_printf(out, "\nno plan: %s\n", s->no_schedule);
     return;
   }
-  buf_printf(out, "; %s, %d SMs\nbytes, FLOPs and ns are a token's of one head; the floor is ",
-             p->target->card, p->target->sms);
+  buf_printf(out, "; %s, %d SMs\nbytes, FLOPs and ns are a token's of one head", p->target->card,
+             p->target->sms);
+  if (p->given) buf_printf(out, " with %s", p->given);
+  buf_puts(out, "; the floor is ");
   buf_number(out, p->floor_ns, 3);
   buf_puts(out, " ns\n\n");
   plan_print_table(out, p, s->nplans);
@@ -87,6 +89,7 @@ static void best_json(struct json *j, const struct plan *p) {
   json_integer(j, "sms", p->target->sms);
   json_string(j, "plan", buf_text(&line));
   json_number(j, "floor_ns", p->floor_ns);
+  if (p->given) json_string(j, "given", p->given);
   cost_json(j, p);
   buf_finish(&line);
 }
