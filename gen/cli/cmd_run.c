@@ -63,9 +63,17 @@ static mkc_status match_arrays(struct run *r, struct error *err) {
   return MKC_OK;
 }
 
+/* Of the slots of a fenwick state those that are live; of ht all, the others as zeros. */
+static double moved_of(const struct run *r, const struct run_array *x) {
+  if (r->position && x == r->h0) return run_live_slots(r, false) * (double)x->bytes;
+  if (r->position && x == r->ht && r->pass == MKC_STEP)
+    return run_live_slots(r, true) * (double)x->bytes;
+  return (double)x->bytes;
+}
+
 static void count_moved(struct run *r) {
   for (int i = 0; i < r->narrays; i++)
-    if (r->arrays[i].present) r->moved_bytes += (double)r->arrays[i].bytes;
+    if (r->arrays[i].present) r->moved_bytes += moved_of(r, &r->arrays[i]);
 }
 
 /* ---- results ---- */

@@ -100,6 +100,8 @@ mkc_status run_packed_open(struct run *r, struct error *err);
 /* Reads the positions, if there are any, once B and T are settled; then settles the levels.
  * Errors: MKC_E_ARGUMENT, MKC_E_USAGE for a wrong number or count of them. */
 mkc_status run_position_open(struct run *r, struct error *err);
+/* The part of all slots that is live at the positions, or after the T tokens of a step. */
+double run_live_slots(const struct run *r, bool after);
 
 /* ---- run_values.c ---- */
 

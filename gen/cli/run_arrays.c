@@ -38,7 +38,9 @@ static void list_arrays(struct run *r) {
   r->ht = r->h0 + 2;
   if (fenwick) {
     r->position = &r->arrays[r->narrays - 1];
-    *r->position = (struct run_array){.name = "position", .axes = "B", .optional = true};
+    const bool given = args_text(&r->cli->args, OPTION_POSITIONS, NULL);
+    *r->position = (struct run_array){
+        .name = "position", .axes = "B", .optional = given || r->pass != MKC_STEP};
   }
   *r->h0 = (struct run_array){.name = "h0", .optional = true};
   *r->o = (struct run_array){.name = "o", .axes = "BTHv", .output = true, .present = true};

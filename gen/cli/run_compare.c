@@ -93,6 +93,13 @@ static void add_error(struct run_error *e, float result, double reference) {
   }
 }
 
+/* A step leaves slots as they are that hold nothing after it. */
+static bool holds_nothing(const struct part *p, int64_t slot) {
+  const struct run *r = p->run;
+  if (!r->position || r->pass != MKC_STEP) return false;
+  return !((((const int64_t *)r->position->packed)[p->b] + p->tokens) >> slot & 1);
+}
+
 /* An output [B,T,H,dv] or state [B,(slots,)H,dk,dv] against the part's [rows,heads,width]. */
 static void add_part(const struct part *p, const struct run_array *x, const double *reference,
                      struct run_error *e) {
@@ -102,9 +109,11 @@ static void add_part(const struct part *p, const struct run_array *x, const doub
   const int64_t rows = state ? slots : p->tokens, width = state ? n->dk * n->dv : n->dv;
   const float *batch = x->values + (state ? p->b * slots : p->first) * n->H * width;
   const int64_t head = p->head == ALL_HEADS ? 0 : p->head;
-  for (int64_t i = 0; i < rows; i++)
+  for (int64_t i = 0; i < rows; i++) {
+    if (state && holds_nothing(p, i)) continue;
     for (int64_t j = 0; j < p->heads * width; j++)
       add_error(e, batch[(i * n->H + head) * width + j], reference[i * p->heads * width + j]);
+  }
 }
 
 /* The state of no tokens is the one at the start, of a fenwick mask its live slots. */
@@ -212,7 +221,8 @@ static void set_tolerances(struct run *r) {
 
 mkc_status run_compare(struct run *r, struct error *err) {
   const struct run_sizes *n = &r->n;
-  const double work = (double)n->B * (double)n->T * (double)n->H * (double)n->dk * (double)n->dv;
+  const double work = (double)n->B * (double)n->T * (double)n->H * (double)n->dk * (double)n->dv *
+                      (double)slots_of(r);
   const char *why = NULL;
   count_nans(r);
   set_tolerances(r);

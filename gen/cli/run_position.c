@@ -4,7 +4,8 @@
  *
  *   --positions 5,0,70   of three sequences; one number is that of all
  *
- * With a random h0 and no positions, sequence n has had T + n tokens.
+ * Without any, and with a random h0, sequence n has had T + n tokens; in a decode step some number
+ * below 1024, by the seed.
  */
 #define _XOPEN_SOURCE 700
 #include "file.h"
@@ -88,6 +89,13 @@ static mkc_status read_list(struct run *r, const char *text, struct error *err) 
   return MKC_OK;
 }
 
+static void draw(struct run *r) {
+  const uint64_t seed = r->seed * 1000003, odd = 0x9e3779b97f4a7c15u;
+  int64_t *to = r->position->packed;
+  for (int64_t i = 0; i < sequences(r); i++)
+    to[i] = r->pass == MKC_STEP ? (int64_t)((seed + (uint64_t)i + 1) * odd >> 54) : r->n.T + i;
+}
+
 /* The levels that the last token sees and the state after it has slots for. */
 static void settle_levels(struct run *r) {
   const int64_t *position = r->position->packed;
@@ -112,9 +120,16 @@ mkc_status run_position_open(struct run *r, struct error *err) {
   mkc_status status = wanted ? allocate(r, err) : MKC_OK;
   if (!status && r->position->in) status = read_file(r, err);
   if (!status && list) status = read_list(r, list, err);
-  int64_t *to = r->position->packed;
-  for (int64_t i = 0; i < sequences(r) && !status && wanted && !list && !r->position->in; i++)
-    to[i] = r->n.T + i;
+  if (!status && wanted && !list && !r->position->in) draw(r);
   if (!status) settle_levels(r);
   return status;
+}
+
+double run_live_slots(const struct run *r, bool after) {
+  const int64_t *position = r->position->present ? r->position->packed : NULL;
+  double live = 0;
+  for (int64_t i = 0; i < sequences(r); i++)
+    for (int64_t x = (position ? position[i] : 0) + (after ? r->n.T : 0); x > 0; x >>= 1)
+      live += (double)(x & 1);
+  return live / ((double)sequences(r) * (double)r->n.S);
 }

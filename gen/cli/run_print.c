@@ -80,7 +80,8 @@ static void print_text(struct buf *out, const struct run *r) {
                        : ", by the device's clock");
   buf_puts(out, "  moved  ");
   put_number(out, r->moved_bytes * 1e-6);
-  buf_puts(out, " MB (each input read once, each output written once): ");
+  buf_printf(out, " MB (each input read once, each output written once%s): ",
+             r->position ? ", live slots" : "");
   put_number(out, gbs(r));
   buf_puts(out, " GB/s\n");
   if (r->copy_gbs > 0) {
