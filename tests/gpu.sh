@@ -37,12 +37,13 @@ sanitizer() {
 }
 
 sanitizer_of_decode() {
-  MASKC_TEST_DEVICE=$device compute-sanitizer --tool "$1" --error-exitcode 9 "$build/tests/test_step"
+  MASKC_TEST_DEVICE=$device compute-sanitizer --tool "$1" --error-exitcode 9 "$build/tests/$2"
 }
 
 # A run that is compared with the reference (exit 5 when it is out of tolerance) and timed.
 timed() {
-  "$maskc" run "$1" --pass "$pass" --device "$device" --shape "$2" --repeat 21 --reference
+  "$maskc" run "$1" --pass "$pass" ${positions:+--positions "$positions"} --device "$device" \
+    --shape "$2" --repeat 21 --reference
 }
 
 step "conformance, GPU = CPU device" conformance.log "$conformance" --device "${device#cuda:}" --record "$out/conformance.gpu"
@@ -50,20 +51,23 @@ step "sweep against the reference" sweep.log "$sweep" "$device" --full
 step "decode, pools, drafts" decode.log env MASKC_TEST_DEVICE="$device" "$build/tests/test_step"
 step "prefill in pieces" pieces.log env MASKC_TEST_DEVICE="$device" "$build/tests/test_pieces"
 step "offsets beyond 2^32" big_offsets.log env MASKC_TEST_DEVICE="$device" "$build/tests/test_big_offsets"
+step "decode under a Fenwick mask" fenwick.log env MASKC_TEST_DEVICE="$device" "$build/tests/test_step_fenwick"
 step "random specs against the reference" property.log "$property" --device "$device" --cases 100
 if command -v compute-sanitizer >/dev/null 2>&1; then
   for tool in memcheck racecheck synccheck initcheck; do
     step "compute-sanitizer $tool" "$tool.log" sanitizer "$tool"
-    step "compute-sanitizer $tool, decode" "$tool.decode.log" sanitizer_of_decode "$tool"
+    step "compute-sanitizer $tool, decode" "$tool.decode.log" sanitizer_of_decode "$tool" test_step
+    step "compute-sanitizer $tool, fenwick" "$tool.fenwick.log" sanitizer_of_decode "$tool" test_step_fenwick
   done
 fi
-# measure SHAPE SPEC..., of the pass in $pass
+# measure SHAPE SPEC..., of the pass in $pass, at the position in $positions
+positions=
 measure() {
   shape=$1
   shift
   for spec; do
-    timing=$(echo "$(basename "$spec" .lua).$pass.$shape.log" | tr ',=' '_-')
-    step "$spec $shape" "$timing" timed "$spec" "$shape"
+    timing=$(echo "$(basename "$spec" .lua).$pass.$shape${positions:+.$positions}.log" | tr ',=' '_-')
+    step "$spec $shape${positions:+ at $positions}" "$timing" timed "$spec" "$shape"
     grep -E 'error|time|moved' "$out/$timing" | sed 's/^/         /'
   done
 }
@@ -78,5 +82,10 @@ measure B=256,T=1,H=32,dk=128,dv=128 "$@"
 measure B=32,T=4,H=32,dk=128,dv=128 "$@"
 measure B=3,T=9,H=4,Hqk=2,dk=60,dv=100 "$@"
 measure B=5,T=1,H=8,dk=256,dv=256 "$@"
+# under a Fenwick mask: 13 slots are live, and 1 after the token; 7, and 7
+for positions in 8191 5461; do
+  measure B=256,T=1,H=32,dk=128,dv=128 log_linear_attention log_linear_mamba2 \
+    "$specs/log_linear_gated_deltanet.lua" "$specs/log_linear_kda.lua"
+done
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

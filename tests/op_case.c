@@ -167,13 +167,16 @@ static int64_t heads_of(const struct op_case *c, const struct leaf *leaf) {
   return heads ? heads : c->H;
 }
 
-/* A slot that is not live is not read. */
-static void poison_dead_slots(struct side *s, const struct op_case *c) {
+/* Slots that are not live so many tokens after the position: the array and its values are x there.
+ */
+static void set_dead_slots(struct side *s, const struct op_case *c, int64_t tokens, double x) {
   if (s->info.axes[1] != 'S') return;
   const size_t slots = (size_t)s->dims[1], matrices = s->count / (size_t)s->dims[0] / slots;
   for (size_t i = 0; i < s->count; i++) {
     const size_t slot = i / matrices % slots, sequence = i / matrices / slots;
-    if (!(position_of(c, (int64_t)sequence) >> slot & 1)) put(s, place(s, i), NAN);
+    if ((position_of(c, (int64_t)sequence) + tokens) >> slot & 1) continue;
+    put(s, place(s, i), x);
+    s->values[i] = x;
   }
 }
 
@@ -239,7 +242,7 @@ static void make_arrays(struct trial *t) {
     allocate(t->device->cu, s);
     if (s->info.output && !s->info.in_place) continue;
     fill(s, leaf, c, c->seed + (uint64_t)i);
-    poison_dead_slots(s, c);
+    set_dead_slots(s, c, 0, NAN); /* they are not read */
     upload(t->device->cu, s);
   }
   t->o = must(calloc((size_t)(c->B * c->T * c->H) * (size_t)c->dv, sizeof *t->o));
@@ -336,8 +339,10 @@ static mkc_status run_prepared(struct trial *t, struct op_outcome *ret, struct e
   if (!status) {
     ret->o = compare(&t->sides[mkc_op_arg_index(t->op, "o")], t->o);
     for (int i = 0; i < t->n; i++)
-      if (t->sides[i].present && (t->sides[i].info.in_place || is_named(&t->sides[i], "ht")))
+      if (t->sides[i].present && (t->sides[i].info.in_place || is_named(&t->sides[i], "ht"))) {
+        if (t->sides[i].info.in_place) set_dead_slots(&t->sides[i], t->c, t->c->T, 0);
         ret->ht = compare(&t->sides[i], t->ht);
+      }
   }
   for (int i = 0; i < t->n; i++) release(t->device->cu, &t->sides[i]);
   free(t->o);

@@ -13,7 +13,7 @@
 enum { MARGIN = 64 }; /* poisoned elements around an array */
 
 static size_t element_size(mkc_dtype t) {
-  return t == MKC_BF16 || t == MKC_F16 ? 2 : 4;
+  return t == MKC_BF16 || t == MKC_F16 ? 2 : t == MKC_I64 ? 8 : 4;
 }
 
 static const struct driver *cu; /* NULL: the CPU device */
@@ -42,6 +42,8 @@ static int64_t extent(const struct step_sizes *n, const struct leaf *leaf, char 
   case 'B': return n->B;
   case 'N': return n->N;
   case 'T': return n->T;
+  case 'L': return n->levels;
+  case 'S': return n->levels - 1;
   case 'H': return leaf && leaf->axis == AXIS_DK ? n->qk_heads : n->H;
   case 'k': return n->dk;
   default: return n->dv;
@@ -66,7 +68,7 @@ static void lay_out(struct side *s, const struct step_sizes *n) {
   s->bytes = (s->first + (size_t)step + MARGIN) * element_size(s->info.dtype);
 }
 
-static size_t position(const struct side *s, size_t index) {
+static size_t place_of(const struct side *s, size_t index) {
   size_t at = s->first;
   for (int d = s->ndim - 1; d >= 0; d--) {
     at += (size_t)s->stride[d] * (index % (size_t)s->shape[d]);
@@ -93,19 +95,19 @@ static void put(struct side *s, size_t at, double x) {
 
 double *side_read(const struct side *s) {
   double *values = calloc(s->count, sizeof *values);
-  for (size_t i = 0; i < s->count; i++) values[i] = get(s, position(s, i));
+  for (size_t i = 0; i < s->count; i++) values[i] = get(s, place_of(s, i));
   return values;
 }
 
 void side_write(struct side *s, const double *values) {
-  for (size_t i = 0; i < s->count; i++) put(s, position(s, i), values[i]);
+  for (size_t i = 0; i < s->count; i++) put(s, place_of(s, i), values[i]);
 }
 
 static void draw(struct side *s, uint64_t seed) {
   static const struct leaf state = {.name = "state", .min = -INFINITY, .max = INFINITY};
   ref_draw(s->leaf ? s->leaf : &state, seed, s->values, s->count);
   side_write(s, s->values);
-  for (size_t i = 0; i < s->count; i++) s->values[i] = get(s, position(s, i));
+  for (size_t i = 0; i < s->count; i++) s->values[i] = get(s, place_of(s, i));
 }
 
 /* ---- the call ---- */
@@ -173,7 +175,31 @@ void step_set_ints(struct step_call *c, const char *name, const int32_t *values)
   assert_int_equal(s->info.dtype, MKC_I32);
   s->present = true;
   for (size_t i = 0; i < s->count; i++)
-    memcpy(s->buffer + 4 * position(s, i), &values[i], sizeof *values);
+    memcpy(s->buffer + 4 * place_of(s, i), &values[i], sizeof *values);
+}
+
+void step_put_positions(struct step_call *c, const int64_t *positions) {
+  struct side *s = step_side(c, "position");
+  assert_int_equal(s->info.dtype, MKC_I64);
+  assert_true(s->count <= sizeof c->position / sizeof *c->position);
+  for (size_t b = 0; b < s->count; b++) {
+    c->position[b] = positions[b];
+    memcpy(s->buffer + 8 * place_of(s, b), &positions[b], sizeof *positions);
+  }
+}
+
+void step_set_positions(struct step_call *c, const int64_t *positions, const int32_t *state_index) {
+  struct side *pool = step_side(c, "state");
+  const size_t one = (size_t)(c->n.H * c->n.dk * c->n.dv);
+  step_put_positions(c, positions);
+  for (int64_t b = 0; b < c->n.B; b++) {
+    const int64_t entry = state_index ? state_index[b] : b;
+    for (int64_t slot = 0; slot < c->n.levels - 1 && entry >= 0 && entry < c->n.N; slot++) {
+      const size_t first = (size_t)(entry * (c->n.levels - 1) + slot) * one;
+      for (size_t i = 0; i < one && !(positions[b] >> slot & 1); i++)
+        put(pool, place_of(pool, first + i), NAN);
+    }
+  }
 }
 
 void step_poison_output(struct step_call *c, const char *name) {
@@ -182,7 +208,7 @@ void step_poison_output(struct step_call *c, const char *name) {
   memset(s->buffer, 0xff, s->bytes);
 }
 
-void step_launch(const struct step_call *c, int64_t first, int64_t tokens) {
+mkc_status step_try_launch(const struct step_call *c, int64_t first, int64_t tokens) {
   mkc_tensor args[24] = {{0}};
   for (int i = 0; i < c->nsides; i++) {
     const struct side *s = &c->sides[i];
@@ -199,12 +225,17 @@ void step_launch(const struct step_call *c, int64_t first, int64_t tokens) {
     if (cu)
       assert_int_equal(cu->cuMemcpyHtoD((CUdeviceptr)(uintptr_t)s->device, s->buffer, s->bytes), 0);
   }
-  if (mkc_op_launch(c->op, args, c->nsides, NULL, 0, NULL)) fail_msg("%s", mkc_last_error());
+  const mkc_status status = mkc_op_launch(c->op, args, c->nsides, NULL, 0, NULL);
   for (int i = 0; i < c->nsides && cu; i++) {
     const struct side *s = &c->sides[i];
     if (!s->present) continue;
     assert_int_equal(cu->cuMemcpyDtoH(s->buffer, (CUdeviceptr)(uintptr_t)s->device, s->bytes), 0);
   }
+  return status;
+}
+
+void step_launch(const struct step_call *c, int64_t first, int64_t tokens) {
+  if (step_try_launch(c, first, tokens)) fail_msg("%s", mkc_last_error());
 }
 
 bool step_gaps_intact(const struct step_call *c) {
@@ -213,7 +244,7 @@ bool step_gaps_intact(const struct step_call *c) {
     const struct side *s = &c->sides[i];
     const size_t size = element_size(s->info.dtype);
     bool *mine = calloc(s->bytes / size, sizeof *mine);
-    for (size_t j = 0; j < s->count; j++) mine[position(s, j)] = true;
+    for (size_t j = 0; j < s->count; j++) mine[place_of(s, j)] = true;
     for (size_t j = 0; j < s->bytes; j++)
       intact &= mine[j / size] || (unsigned char)s->buffer[j] == 0xff;
     free(mine);
@@ -255,7 +286,8 @@ void step_reference(struct step_call *c, int64_t tokens, const int32_t *slot, do
   struct error err = {0};
   double *h0 = states_of(c, slot);
   *ret_o = calloc(heads * (size_t)(tokens * n->dv), sizeof **ret_o);
-  *ret_states = calloc(heads * (size_t)(n->dk * n->dv), sizeof **ret_states);
+  const int slots = ref_state_slots(c->spec.variant, n->levels);
+  *ret_states = calloc(heads * (size_t)slots * (size_t)(n->dk * n->dv), sizeof **ret_states);
   for (int i = 0; i < c->nsides; i++) {
     const struct side *s = &c->sides[i];
     if (!s->leaf) continue;
@@ -267,7 +299,8 @@ void step_reference(struct step_call *c, int64_t tokens, const int32_t *slot, do
                                 .H = n->H,
                                 .dk = n->dk,
                                 .dv = n->dv,
-                                .levels = 1,
+                                .levels = n->levels ? n->levels : 1,
+                                .position = n->levels ? c->position : NULL,
                                 .taps = 1,
                                 .arrays = arrays,
                                 .h0 = h0,

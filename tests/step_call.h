@@ -17,7 +17,8 @@ struct step_sizes {
   int64_t B, T, H, qk_heads, N; /* N: slots of the pool */
   int dk, dv;
   mkc_dtype dtype;
-  int align; /* of states, 4 or 8, which then are aligned no better; 0: 16 */
+  int align;  /* of states, 4 or 8, which then are aligned no better; 0: 16 */
+  int levels; /* of a fenwick mask */
 };
 
 struct side {
@@ -39,6 +40,7 @@ struct step_call {
   mkc_op *op;
   int nsides;
   struct side sides[24];
+  int64_t position[16]; /* of each sequence, under fenwick */
 };
 
 /* Inputs and states drawn, outputs poisoned, optional arrays absent. */
@@ -48,10 +50,16 @@ void step_close(struct step_call *c);
 struct side *step_side(struct step_call *c, const char *name);
 /* An optional int32 array [B]. */
 void step_set_ints(struct step_call *c, const char *name, const int32_t *values);
+/* Under fenwick: where sequences are; slots that hold nothing there are poisoned. state_index NULL:
+ * each has the entry of its number. */
+void step_set_positions(struct step_call *c, const int64_t *positions, const int32_t *state_index);
+/* Only where they are: the states are what a launch left. */
+void step_put_positions(struct step_call *c, const int64_t *positions);
 void step_poison_output(struct step_call *c, const char *name);
 
 /* `tokens` tokens from `first` on. */
 void step_launch(const struct step_call *c, int64_t first, int64_t tokens);
+mkc_status step_try_launch(const struct step_call *c, int64_t first, int64_t tokens);
 
 /* What an array holds now, in logical order; on the heap. */
 double *side_read(const struct side *s);
@@ -60,7 +68,7 @@ void side_write(struct side *s, const double *values);
 bool step_gaps_intact(const struct step_call *c);
 
 /* The reference over the first `tokens` tokens, from the state in slot[b] (NULL: b) of the pool as
- * drawn: o [B,tokens,H,dv] and the states after them [B,H,dk,dv]; on the heap. */
+ * drawn: o [B,tokens,H,dv] and the states after them [B,(slots,)H,dk,dv]; on the heap. */
 void step_reference(struct step_call *c, int64_t tokens, const int32_t *slot, double **ret_o,
                     double **ret_states);
 

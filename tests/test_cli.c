@@ -139,7 +139,8 @@ static void slips(void **state) {
   expect(state, "run @/gated.lua --shap B=1", 2, NULL, "did you mean '--shape'?");
   expect(state, "run", 2, NULL, "needs SPEC");
   expect(state, "run @/gated.lua --shape B", 2, NULL, "expected B=2,T=200,H=4,dk=64,dv=64");
-  expect(state, "run @/gated.lua --shape X=1", 2, NULL, "'X' is not one of B, T, H, Hqk, dk, dv");
+  expect(state, "run @/gated.lua --shape X=1", 2, NULL,
+         "'X' is not one of B, T, H, Hqk, L, dk, dv");
   expect(state, "run @/gated.lua --shape T=0", 2, NULL, "T=0 is no whole number from 1");
   expect(state, "run @/gated.lua --device tpu", 2, NULL, "expected cpu or cuda:N");
 }
@@ -424,6 +425,22 @@ static void runs_a_step_on_files(void **state) {
   free(x);
 }
 
+/* Under a Fenwick mask every sequence has a position. */
+static void runs_a_step_at_positions(void **state) {
+#define STEP "run log_linear_attention --pass step --shape B=2,H=1,dk=16,dv=16 "
+  expect(state, STEP, 0, "written once, live slots)", NULL);
+  /* 2 live slots at 5 and at 6, 3 at 7: 9 matrices; q, k, v, o; 4 weights; the position */
+  expect(state, STEP "--positions 5,6 --json", 0, "\"bytes\": 9520", NULL);
+  expect(state, STEP "--positions 12 --check=race", 0, "no race", NULL);
+  expect(state, STEP "--positions 1,2,3", 2, NULL, "there are 2 sequences");
+  expect(state, "run retnet --pass step --positions 3", 2, NULL, "retnet has no fenwick mask");
+  expect(state, "run log_linear_attention --pass step --shape T=9", 1, NULL,
+         "the op takes at most 8 tokens a launch");
+  expect(state, "show log_linear_attention --pass step --plan --dk 128 --dv 128", 0,
+         "a token's of one head with 7 of 14 slots live", NULL);
+#undef STEP
+}
+
 static void runs_on_random_arrays(void **state) {
   expect(state, "run @/gated.lua --shape B=1,T=65,H=3 --h0 --seed 7", 0, "T=65", NULL);
   expect(state, "run retnet --shape B=1,T=1,H=2,dk=128 --json", 0, "\"compared\": true", NULL);
@@ -507,6 +524,7 @@ int main(void) {
       cmocka_unit_test(environment_lacks),
       cmocka_unit_test(runs_on_files),
       cmocka_unit_test(runs_a_step_on_files),
+      cmocka_unit_test(runs_a_step_at_positions),
       cmocka_unit_test(runs_on_random_arrays),
       cmocka_unit_test(checks_addresses),
       cmocka_unit_test(checks_races),

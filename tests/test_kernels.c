@@ -101,6 +101,25 @@ static void test_step(void **state) {
   compile_pass(path, text, MKC_STEP, "sm_90a", 256, 256);
 }
 
+/* The same under a Fenwick mask. */
+static void test_step_fenwick(void **state) {
+  (void)state;
+  if (!nvrtc) skip();
+  const char *path = "specs/log_linear_mamba2.lua", *text = embedded_find(path)->data;
+  static const char kda[] =
+      "local q, k = l2norm(input { \"q\", dk }), l2norm(input { \"k\", dk })\n"
+      "return variant { name = \"x\", q = q, k = k, transition = { decay(exp(input { \"g\", dk, "
+      "max = "
+      "0 })), delta(sigmoid(input \"b\")) }, mask = fenwick(input { \"lambda\", levels }) }";
+  for (size_t a = 0; a < sizeof archs / sizeof *archs; a++) {
+    compile_pass(path, text, MKC_STEP, archs[a], 128, 128);
+    compile_pass("kda.lua", kda, MKC_STEP, archs[a], 128, 128);
+  }
+  compile_pass(path, text, MKC_STEP, "sm_90a", 64, 64);
+  compile_pass("kda.lua", kda, MKC_STEP, "sm_90a", 60, 100);
+  compile_pass("kda.lua", kda, MKC_STEP, "sm_90a", 256, 256);
+}
+
 /* Long expressions in the kernel: every function that a spec may use there. */
 static void test_expressions(void **state) {
   (void)state;
@@ -219,9 +238,13 @@ static int close_nvrtc(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_all_architectures), cmocka_unit_test(test_step),
-      cmocka_unit_test(test_expressions),       cmocka_unit_test(test_names),
-      cmocka_unit_test(test_row_programs),      cmocka_unit_test(test_channel_decays),
+      cmocka_unit_test(test_all_architectures),
+      cmocka_unit_test(test_step),
+      cmocka_unit_test(test_step_fenwick),
+      cmocka_unit_test(test_expressions),
+      cmocka_unit_test(test_names),
+      cmocka_unit_test(test_row_programs),
+      cmocka_unit_test(test_channel_decays),
       cmocka_unit_test(test_vocabulary),
   };
   return cmocka_run_group_tests(tests, open_nvrtc, close_nvrtc);

@@ -83,6 +83,14 @@ static void random_shape(struct random *r, bool gpu, struct op_case *c) {
   if (!gpu) c->arch = archs[random_below(r, LENGTH(archs))];
 }
 
+/* A decode of the same spec under a Fenwick mask, which takes the place of decays in the mask. */
+static void put_under_fenwick(struct random *r, struct arena *a, struct op_case *c) {
+  const char *end = strrchr(c->text, '}');
+  c->text = arena_printf(a, "%.*s  mask = fenwick(input { \"weights\", levels }),\n}\n",
+                         (int)(end - c->text), c->text);
+  c->position = random_below(r, 200);
+}
+
 /* ---- one case ---- */
 
 enum verdict { RAN, REFUSED, FAILED };
@@ -207,6 +215,8 @@ static void run_case(struct property *p, uint64_t seed) {
   struct op_case c = {
       .path = "t.lua", .text = spec.text, .settings = spec.settings, .nsettings = spec.nsettings};
   random_shape(&r, p->device.cu != NULL, &c);
+  if (c.pass == MKC_STEP && spec.kind == SPEC_PLAIN && random_chance(&r, 30))
+    put_under_fenwick(&r, &a, &c);
   const enum verdict verdict = try_case(p, &spec, &c, &a, &outcome, &err);
   p->count[verdict]++;
   if (verdict == RAN && outcome.o > p->worst) p->worst = outcome.o;

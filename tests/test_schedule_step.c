@@ -126,7 +126,9 @@ static void test_refused(void **state) {
   static const char *const refused[][2] = {
       {"mlstm", "step: slot normaliser"},
       {"gated_deltaproduct", "step: slot steps"},
-      {"log_linear_gla", "step: slot mask: fenwick"},
+      {"log_linear_mlstm", "step_fenwick: slot normaliser"},
+      {"mlstm", "step_fenwick: slot mask: no fenwick"},
+      {"log_linear_mlstm", "step: slot normaliser"},
       {"long_conv", "step: slot score"},
       {"hgrn", "step: slot k: a scalar, so that dk is 1"},
       {"longhorn", "step: a value over channels in "},
@@ -148,9 +150,8 @@ static void test_refused(void **state) {
                  "the output wants all channels in one block");
 }
 
-static void test_every_size_has_a_plan(void **state) {
-  (void)state;
-  char *text = test_spec("kda");
+static void expect_plans(const char *name) {
+  char *text = test_spec(name);
   struct loaded_spec s;
   load_spec(&s, text);
   for (int t = 0; target_at(t); t++)
@@ -169,29 +170,66 @@ static void test_every_size_has_a_plan(void **state) {
   free(text);
 }
 
-/* ---- the kernel ---- */
-
-static void test_kernel(void **state) {
+static void test_every_size_has_a_plan(void **state) {
   (void)state;
+  expect_plans("kda");
+  expect_plans("log_linear_kda");
+}
+
+/* What a plan under a Fenwick mask supposes is said with its costs. */
+static void test_costs_of_live_slots(void **state) {
+  (void)state;
+  const struct gen_config c = config("sm_90a", 128, 128);
+  char *text = test_spec("log_linear_linear_attention");
+  struct loaded_spec s;
+  struct error err = {0};
+  struct buf line = {0};
+  const struct plan *plans;
+  int n;
+  load_spec(&s, text);
+  assert_int_equal(plan_op(s.variant, &c, &s.arena, &plans, &n, &err), MKC_OK);
+  plan_print_cost(&line, &plans[0]);
+  assert_contains(buf_text(&line), "a token of one head with 7 of 14 slots live;");
+  /* 7 states read and written; q, k, v and o in bf16; 15 weights */
+  assert_close(plans[0].bytes, 7 * 2 * 4 * 128 * 128 + 4 * 2 * 128 + 15 * 4, 1e-12, 0);
+  buf_finish(&line);
+  unload_spec(&s);
+  free(text);
+}
+
+/* ---- the kernels ---- */
+
+static void expect_kernel(const char *name, const char *entry, const char *golden) {
   const struct gen_config c = config("sm_90a", 60, 100);
   struct op_source s;
   struct error err = {0};
-  char *text = test_spec("kda");
-  gen_op("specs/kda.lua", text, strlen(text), &c, &s, &err);
+  char *text = test_spec(name), path[80];
+  snprintf(path, sizeof path, "specs/%s.lua", name);
+  gen_op(path, text, strlen(text), &c, &s, &err);
   assert_string_equal(error_text(&err), "");
-  assert_string_equal(s.entry, "kda_step");
+  assert_string_equal(s.entry, entry);
   char *plain = op_source_plain(&s);
-  assert_golden("kernel/kda_step_sm_90a_60_100.cu", plain);
+  assert_golden(golden, plain);
   free(plain);
   free(text);
   op_source_finish(&s);
 }
 
+static void test_kernels(void **state) {
+  (void)state;
+  expect_kernel("kda", "kda_step", "kernel/kda_step_sm_90a_60_100.cu");
+  expect_kernel("log_linear_gated_deltanet", "log_linear_gated_deltanet_step",
+                "kernel/log_linear_gated_deltanet_step_sm_90a_60_100.cu");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_programs), cmocka_unit_test(test_repeated_decays),
-      cmocka_unit_test(test_refused),  cmocka_unit_test(test_every_size_has_a_plan),
-      cmocka_unit_test(test_kernel),
+      cmocka_unit_test(test_programs),
+      cmocka_unit_test(test_repeated_decays),
+      cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_every_size_has_a_plan),
+      cmocka_unit_test(test_costs_of_live_slots),
+      cmocka_unit_test(test_kernels),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -82,10 +82,10 @@ static void assert_reference(struct step_call *c) {
 static void test_lattice(void **state) {
   (void)state;
   static const struct step_sizes sizes[] = {
-      {2, 1, 4, 2, 2, 64, 64, MKC_BF16, 0},  {1, 3, 2, 1, 1, 20, 36, MKC_F32, 0},
-      {1, 9, 1, 1, 1, 128, 16, MKC_F16, 0},  {3, 2, 2, 2, 3, 36, 132, MKC_F32, 0},
-      {1, 1, 2, 2, 1, 256, 192, MKC_F32, 0}, {2, 2, 3, 1, 2, 24, 20, MKC_BF16, 4},
-      {1, 2, 2, 1, 1, 64, 48, MKC_F16, 8},
+      {2, 1, 4, 2, 2, 64, 64, MKC_BF16, 0, 0},  {1, 3, 2, 1, 1, 20, 36, MKC_F32, 0, 0},
+      {1, 9, 1, 1, 1, 128, 16, MKC_F16, 0, 0},  {3, 2, 2, 2, 3, 36, 132, MKC_F32, 0, 0},
+      {1, 1, 2, 2, 1, 256, 192, MKC_F32, 0, 0}, {2, 2, 3, 1, 2, 24, 20, MKC_BF16, 4, 0},
+      {1, 2, 2, 1, 1, 64, 48, MKC_F16, 8, 0},
   };
   for (int i = 0; i < NSPECS; i++)
     for (int j = 0; j < 2; j++) {
@@ -99,9 +99,9 @@ static void test_lattice(void **state) {
 
 static void test_sums_over_channels(void **state) {
   (void)state;
-  static const struct step_sizes sizes[] = {{1, 3, 2, 1, 1, 64, 128, MKC_F32, 0},
-                                            {2, 9, 1, 1, 2, 36, 100, MKC_F32, 0},
-                                            {1, 1, 2, 2, 1, 20, 16, MKC_F32, 0}};
+  static const struct step_sizes sizes[] = {{1, 3, 2, 1, 1, 64, 128, MKC_F32, 0, 0},
+                                            {2, 9, 1, 1, 2, 36, 100, MKC_F32, 0, 0},
+                                            {1, 1, 2, 2, 1, 20, 16, MKC_F32, 0, 0}};
   for (int i = 0; i < 6; i++) {
     struct step_call c;
     step_open(&c, ctx, i % 2 ? rows : rows_of_output, &sizes[i / 2]);
@@ -111,7 +111,7 @@ static void test_sums_over_channels(void **state) {
   }
 }
 
-static const struct step_sizes draft_run = {2, 5, 2, 1, 2, 20, 36, MKC_BF16, 0};
+static const struct step_sizes draft_run = {2, 5, 2, 1, 2, 20, 36, MKC_BF16, 0, 0};
 
 static void assert_same_bits(const struct side *x, const struct side *y) {
   assert_int_equal(x->bytes, y->bytes);
@@ -211,7 +211,7 @@ static void test_replay(void **state) {
 static void test_state_index(void **state) {
   (void)state;
   static const int32_t slots[] = {4, -1, 0, 6, 2, INT32_MIN, INT32_MAX};
-  struct step_sizes n = {7, 2, 2, 2, 6, 20, 36, MKC_BF16, 0};
+  struct step_sizes n = {7, 2, 2, 2, 6, 20, 36, MKC_BF16, 0, 0};
   struct step_call c;
   step_open(&c, ctx, gated_delta, &n);
   step_set_ints(&c, "state_index", slots);

@@ -40,7 +40,8 @@ static const struct survivor {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-enum { HEADS = 2, SLOTS = 2, STEP_TOKENS = 30, MOST_SECONDS = 60, WANTED_PERCENT = 95 };
+enum { HEADS = 2, ENTRIES = 2, STEP_TOKENS = 30, MOST_SECONDS = 60, WANTED_PERCENT = 95 };
+enum { LEVELS = 12, POSITION = 21 }; /* of a fenwick mask: 10101, so that states are joined */
 
 static const char *const landings[] = {"late", "early", "random:1"};
 
@@ -68,16 +69,23 @@ struct subject {
 };
 
 static size_t element_size(mkc_dtype t) {
-  return t == MKC_F32 || t == MKC_I32 ? 4 : 2;
+  return t == MKC_I64 ? 8 : t == MKC_F32 || t == MKC_I32 ? 4 : 2;
 }
 
-/* More than the stages' chunks, and a ragged one. */
+/* More than the stages' chunks, and a ragged one; of a step as many as it takes. */
+static int64_t tokens(const struct subject *s) {
+  if (s->config.pass != MKC_STEP) return 4 * s->source.chunk + 22;
+  return s->source.max_tokens ? s->source.max_tokens : STEP_TOKENS;
+}
+
 static int64_t extent(const struct subject *s, char axis) {
   switch (axis) {
   case 'B': return 1;
-  case 'N': return SLOTS;
-  case 'T': return s->config.pass == MKC_STEP ? STEP_TOKENS : 4 * s->source.chunk + 22;
+  case 'N': return ENTRIES;
+  case 'T': return tokens(s);
   case 'H': return HEADS;
+  case 'L': return LEVELS;
+  case 'S': return LEVELS - 1;
   case 'k': return s->source.dk;
   default: return s->source.dv;
   }
@@ -103,10 +111,14 @@ static const struct leaf *leaf_named(const struct variant *v, const char *name) 
   return &state;
 }
 
-/* The only index there is, that of a pool's slot, is 0. */
+/* The only index there is, that of a pool's entry, is 0. */
 static void draw(const struct leaf *leaf, int seed, int dk, mkc_tensor *t, size_t count) {
   if (t->dtype == MKC_I32) {
     memset(t->data, 0, count * sizeof(int32_t));
+    return;
+  }
+  if (t->dtype == MKC_I64) {
+    for (size_t i = 0; i < count; i++) ((int64_t *)t->data)[i] = POSITION;
     return;
   }
   double *x = must(calloc(count, sizeof *x));
@@ -132,7 +144,8 @@ static void fill(struct subject *s) {
     die(s->spec->name, error_text(&err));
   for (int i = 0; i < s->source.narrays; i++) {
     const struct op_array *a = &s->source.arrays[i];
-    if (*a->axes == 'C') continue; /* cu_seqlens is absent: no packed batch */
+    /* cu_seqlens is absent: no packed batch; and accepted: all are */
+    if (*a->axes == 'C' || !strcmp(a->name, "accepted")) continue;
     const size_t count = lay_out(s, a, &s->args[i]);
     s->bytes[i] = count * element_size(a->dtype);
     s->args[i].data = must(aligned_alloc(64, (s->bytes[i] + 63) / 64 * 64));
@@ -173,9 +186,14 @@ static mkc_status run(struct subject *s, const char *text, const char *landing, 
     die(s->spec->name, error_text(&err));
   for (int i = 0; i < s->source.narrays; i++)
     if (s->before[i]) memcpy(s->args[i].data, s->before[i], s->bytes[i]);
+  size_t bytes = 0;
+  void *workspace = NULL;
   mkc_status status = mkc_op_prepare(op);
-  if (!status) status = mkc_op_launch(op, s->args, s->source.narrays, NULL, 0, NULL);
+  if (!status) status = mkc_op_workspace(op, s->args, s->source.narrays, &bytes);
+  if (bytes) workspace = must(aligned_alloc(64, (bytes + 63) / 64 * 64));
+  if (!status) status = mkc_op_launch(op, s->args, s->source.narrays, workspace, bytes, NULL);
   snprintf(ret, 512, "%s", status ? mkc_last_error() : "");
+  free(workspace);
   mkc_op_destroy(op);
   return status;
 }
