@@ -9,6 +9,7 @@ functions.
 import ctypes
 import ctypes.util
 import functools
+import logging
 import os
 import pathlib
 
@@ -21,12 +22,15 @@ SONAME = "libmaskc.so.0"
 VERSION = (0, 1)  # of maskc.h: major, minor
 
 
+LOG_HOOK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)
+
+
 class ContextOptions(ctypes.Structure):
     _fields_ = [
         ("struct_size", ctypes.c_size_t),
         ("cache_dir", ctypes.c_char_p),
         ("no_cache", ctypes.c_int),
-        ("log", ctypes.c_void_p),
+        ("log", LOG_HOOK),
         ("log_user", ctypes.c_void_p),
     ]
 
@@ -149,9 +153,21 @@ def check(status):
         raise from_status(status, message.decode("utf-8", "replace"))
 
 
+@LOG_HOOK
+def _log(user, level, line):
+    """What the library has to tell, to Python's logger "maskc": a warning, or information."""
+    logger = logging.getLogger("maskc")
+    logger.log(
+        logging.WARNING if level == 0 else logging.INFO, "%s", line.decode("utf-8", "replace")
+    )
+
+
 @functools.cache
 def context():
     """The process's context. It is never destroyed: ops hold it as long as they live."""
+    options = ContextOptions(struct_size=ctypes.sizeof(ContextOptions))
+    if not os.environ.get("MASKC_VERBOSE"):  # with which the library prints, where there is no hook
+        options.log = _log
     ret = ctypes.c_void_p()
-    check(library().mkc_context_create(None, ctypes.byref(ret)))
+    check(library().mkc_context_create(ctypes.byref(options), ctypes.byref(ret)))
     return ret

@@ -90,6 +90,14 @@ class Library(unittest.TestCase):
         code = "import maskc\nprint(maskc.library_version())"
         self.assertEqual(in_a_process(code, MASKC_LIBRARY=str(folder)).strip(), maskc.__version__)
 
+    def test_the_log(self):
+        code = """if True:
+            import logging, sys, maskc
+            logging.basicConfig(format="%(name)s %(levelname)s %(message)s", stream=sys.stdout)
+            maskc.Op("simple_gla", dk=16, dv=16).prepare()"""
+        told = in_a_process(code, MASKC_CACHE_DIR="/proc/nowhere")
+        self.assertRegex(told, "^maskc WARNING .*/proc/nowhere")
+
 
 class Errors(unittest.TestCase):
     def test_kinds(self):

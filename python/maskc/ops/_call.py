@@ -30,6 +30,8 @@ def take_keywords(function, kwargs, known=()):
     chunk_size is how FLA's kernels cut a sequence; the planner of maskc chooses for itself, so the
     number is checked and has no effect.
     """
+    if not kwargs:
+        return (None,) * len(known)
     if "head_first" in kwargs:
         raise ArgumentError(
             f"{function}: head_first was removed from FLA; arrays are [B, T, H, ...]"
@@ -104,8 +106,11 @@ def _new_state(arrays, initial_state, v_first):
     if initial_state is None:
         heads = max(x.shape[2] for x in (q, k, v))
         return k.new_zeros((k.shape[0], heads, k.shape[-1], v.shape[-1]), dtype=torch.float32)
-    state = initial_state.transpose(-1, -2) if v_first else initial_state
-    return state.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    state = (initial_state.transpose(-1, -2) if v_first else initial_state).detach()
+    dense = torch.contiguous_format
+    if state.dtype is torch.float32:
+        return state.clone(memory_format=dense)
+    return state.to(torch.float32, memory_format=dense)
 
 
 def recurrent(function, text, arrays, initial_state, output_final_state, cu_seqlens, v_first=False):
