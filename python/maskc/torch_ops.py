@@ -227,8 +227,12 @@ def _fake_step(spec, names, arrays, state, states=None, settings=""):
 _library = torch.library.Library("maskc", "DEF")  # lives as long as the module
 
 
+# Channels have to lie side by side for a compiled model, too.
+_AS_THEY_LIE = getattr(torch.Tag, "needs_exact_strides", torch.Tag.needs_fixed_stride_order)
+
+
 def _define(name, schema, function, fake):
-    _library.define(name + schema, tags=torch.Tag.pt2_compliant_tag)
+    _library.define(name + schema, tags=(torch.Tag.pt2_compliant_tag, _AS_THEY_LIE))
     for device in ("CPU", "CUDA"):  # torch.compile has no business in our own Python code
         _library.impl(name, torch.compiler.disable(function), device)
     torch.library.register_fake(f"maskc::{name}", fake, lib=_library)
