@@ -26,6 +26,12 @@ struct mkc_context {
   pthread_mutex_t mutex;          /* guards the rest */
   struct nvrtc_location location; /* path "" until found */
   struct nvrtc *nvrtc;            /* NULL until opened */
+  struct added_pack *packs;       /* in the order they were added */
+};
+
+struct added_pack {
+  struct added_pack *next;
+  struct pack *pack;
 };
 
 static void log_to_stderr(void *user, int level, const char *line) {
@@ -91,6 +97,12 @@ void context_release(mkc_context *ctx) {
   cache_destroy(ctx->cache);
   nvrtc_close(ctx->nvrtc);
   op_table_finish(&ctx->ops);
+  while (ctx->packs) {
+    struct added_pack *next = ctx->packs->next;
+    pack_close(ctx->packs->pack);
+    alloc_free(&ctx->allocator, ctx->packs);
+    ctx->packs = next;
+  }
   pthread_mutex_destroy(&ctx->mutex);
   const struct allocator allocator = ctx->allocator;
   alloc_free(&allocator, ctx);
@@ -107,6 +119,59 @@ struct op_table *context_ops(mkc_context *ctx) {
 struct cache *context_cache(mkc_context *ctx) {
   return ctx->cache;
 }
+
+/* ---- packs ---- */
+
+/* The pack is taken over, also on failure. */
+static mkc_status add_pack(mkc_context *ctx, struct pack *pack, struct error *err) {
+  struct added_pack *added = alloc_zeroed(&ctx->allocator, sizeof *added);
+  if (!added) {
+    pack_close(pack);
+    return error_set(err, MKC_E_OUT_OF_MEMORY, "out of memory");
+  }
+  added->pack = pack;
+  pthread_mutex_lock(&ctx->mutex);
+  struct added_pack **last = &ctx->packs;
+  while (*last) last = &(*last)->next;
+  *last = added;
+  pthread_mutex_unlock(&ctx->mutex);
+  context_log(ctx, LOG_INFO, "%s: a pack of %d ops", pack_name(pack), pack_op_count(pack));
+  return MKC_OK;
+}
+
+mkc_status mkc_context_add_pack(mkc_context *ctx, const char *path) {
+  struct error err = {0};
+  struct pack *pack;
+  if (!ctx || !path) {
+    error_set(&err, MKC_E_USAGE, "mkc_context_add_pack: context or path is NULL");
+    return last_error_take(&err);
+  }
+  mkc_status st = pack_open(path, &pack, &err);
+  if (!st) st = add_pack(ctx, pack, &err);
+  return st ? last_error_take(&err) : MKC_OK;
+}
+
+mkc_status mkc_context_add_pack_memory(mkc_context *ctx, const void *data, size_t bytes) {
+  struct error err = {0};
+  struct pack *pack;
+  if (!ctx || !data) {
+    error_set(&err, MKC_E_USAGE, "mkc_context_add_pack_memory: context or data is NULL");
+    return last_error_take(&err);
+  }
+  mkc_status st = pack_open_memory(data, bytes, &pack, &err);
+  if (!st) st = add_pack(ctx, pack, &err);
+  return st ? last_error_take(&err) : MKC_OK;
+}
+
+const struct pack *context_pack(mkc_context *ctx, int index) {
+  pthread_mutex_lock(&ctx->mutex);
+  const struct added_pack *p = ctx->packs;
+  while (p && index-- > 0) p = p->next;
+  pthread_mutex_unlock(&ctx->mutex);
+  return p ? p->pack : NULL;
+}
+
+/* ---- NVRTC ---- */
 
 /* A failure is not remembered: NVRTC may be installed while the program runs. */
 static mkc_status locate_locked(mkc_context *ctx, struct error *err) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * context.h - what the ops of a process share: the hooks, the cache, NVRTC once it is needed, and
- * the ops themselves, found again by their options.
+ * context.h - what the ops of a process share: the hooks, packs, the cache, NVRTC once it is
+ * needed, and the ops themselves, found again by their options.
  *
  * Reference-counted: each op holds its context, so that the two can be destroyed in any order.
  */
@@ -13,6 +13,7 @@
 #include "maskc.h"
 #include "nvrtc.h"
 #include "op_table.h"
+#include "pack.h"
 
 enum { LOG_WARNING = MKC_LOG_WARNING, LOG_INFO = MKC_LOG_INFO };
 
@@ -22,6 +23,10 @@ void context_release(mkc_context *ctx); /* NULL is fine */
 const struct allocator *context_allocator(const mkc_context *ctx); /* lives as long as ctx */
 struct cache *context_cache(mkc_context *ctx);
 struct op_table *context_ops(mkc_context *ctx);
+
+/* The packs that were added, in that order; NULL past the last. They stay until the context goes.
+ */
+const struct pack *context_pack(mkc_context *ctx, int index);
 
 /* The NVRTC library that this context uses: found (not opened) on the first call. */
 mkc_status context_nvrtc_location(mkc_context *ctx, const struct nvrtc_location **ret,

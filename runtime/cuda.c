@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * cuda.c - the backend of "cuda:N": source -> cubin -> loaded function -> launch.
+ * cuda.c - the backend of "cuda:N": source -> cubin (or what a pack has) -> loaded function ->
+ * launch.
  *
  * load does all that may allocate, block or synchronise; launch makes two driver calls that are
  * legal while a stream is being captured into a graph.
@@ -37,32 +38,42 @@ static void explain_wrong_arch(const struct loaded *op, const struct op_source *
   error_finish(&ignored);
 }
 
-/* What a newer toolkit made, of another major version above all, is no image to a driver. This
- * opens NVRTC, which a cached cubin did not need, but only on the way to an error. */
-static void explain_old_driver(mkc_context *ctx, struct error *err) {
+/* Which NVRTC made the code, 13000 for 13.0; 0: it cannot be known any more. This opens NVRTC,
+ * which a cached cubin did not need, but only on the way to an error. */
+static int maker(mkc_context *ctx, const struct op_source *src) {
   const struct nvrtc *nvrtc;
   struct error ignored = {0};
   int major = 0, minor = 0;
+  if (src->code) return pack_nvrtc(src->pack);
   if (context_nvrtc(ctx, &nvrtc, &ignored) == MKC_OK) nvrtc_version(nvrtc, &major, &minor);
   error_finish(&ignored);
-  const int driver = driver_version();
-  if (!driver || 1000 * major + 10 * minor <= driver) return;
+  return 1000 * major + 10 * minor;
+}
+
+/* What a newer toolkit made, of another major version above all, is no image to a driver. */
+static void explain_old_driver(mkc_context *ctx, const struct op_source *src, struct error *err) {
+  const int driver = driver_version(), made_by = maker(ctx, src);
+  if (!driver || made_by <= driver) return;
   error_append(err,
                ": the driver is one of CUDA %d.%d, older than NVRTC %d.%d, which made the code: "
-               "update the NVIDIA driver, or name an NVRTC of CUDA %d in MASKC_NVRTC_PATH",
-               driver / 1000, driver % 1000 / 10, major, minor, driver / 1000);
+               "update the NVIDIA driver, or ",
+               driver / 1000, driver % 1000 / 10, made_by / 1000, made_by % 1000 / 10);
+  if (src->code)
+    error_append(err, "build the pack with an NVRTC of CUDA %d", driver / 1000);
+  else
+    error_append(err, "name an NVRTC of CUDA %d in MASKC_NVRTC_PATH", driver / 1000);
 }
 
 static mkc_status load_library(mkc_context *ctx, struct loaded *op, const struct op_source *src,
-                               const void *cubin, struct error *err) {
-  const CUresult r = op->cu->cuLibraryLoadData(&op->library, cubin, NULL, NULL, 0, NULL, NULL, 0);
+                               const void *code, struct error *err) {
+  const CUresult r = op->cu->cuLibraryLoadData(&op->library, code, NULL, NULL, 0, NULL, NULL, 0);
   if (r != CUDA_SUCCESS) {
     op->library = NULL;
     driver_error(op->cu, r, "cuLibraryLoadData", err);
     if (r == CUDA_ERROR_NO_BINARY_FOR_GPU) explain_wrong_arch(op, src, err);
     if (r == CUDA_ERROR_NO_BINARY_FOR_GPU || r == CUDA_ERROR_INVALID_IMAGE ||
         r == CUDA_ERROR_UNSUPPORTED_PTX_VERSION)
-      explain_old_driver(ctx, err);
+      explain_old_driver(ctx, src, err);
     return err->status;
   }
   CU_TRY(op->cu, err, cuLibraryGetKernel, &op->kernel, op->library, src->entry);
@@ -107,8 +118,8 @@ static void log_resources(mkc_context *ctx, const struct loaded *op, const struc
 
 /* With the primary context current. */
 static mkc_status load_in_context(mkc_context *ctx, struct loaded *op, const struct op_source *src,
-                                  const void *cubin, struct error *err) {
-  mkc_status st = load_library(ctx, op, src, cubin, err);
+                                  const void *code, struct error *err) {
+  mkc_status st = load_library(ctx, op, src, code, err);
   if (!st) st = check_parameter(op, src, err);
   if (!st) st = set_smem(op, src, err);
   if (st) return st;
@@ -130,16 +141,28 @@ static mkc_status find_device(struct loaded *op, struct error *err) {
 
 /* The calling thread's context is as before when this returns. */
 static mkc_status load_on_device(mkc_context *ctx, struct loaded *op, const struct op_source *src,
-                                 const void *cubin, struct error *err) {
+                                 const void *code, struct error *err) {
   const CUresult r = op->cu->cuDevicePrimaryCtxRetain(&op->context, op->device);
   if (r != CUDA_SUCCESS) {
     op->context = NULL;
     return driver_error(op->cu, r, "cuDevicePrimaryCtxRetain", err);
   }
   CU_TRY(op->cu, err, cuCtxPushCurrent, op->context);
-  const mkc_status st = load_in_context(ctx, op, src, cubin, err);
+  const mkc_status st = load_in_context(ctx, op, src, code, err);
   CUcontext popped;
   op->cu->cuCtxPopCurrent(&popped);
+  return st;
+}
+
+/* What a pack brought, or the compiler's; *ret_owned is the caller's to free. */
+static mkc_status get_code(mkc_context *ctx, const struct op_source *src, const void **ret,
+                           void **ret_owned, struct error *err) {
+  size_t len = 0;
+  *ret = src->code;
+  *ret_owned = NULL;
+  if (src->code) return MKC_OK;
+  const mkc_status st = compile_source(ctx, src, NVRTC_CUBIN, ret_owned, &len, err);
+  *ret = *ret_owned;
   return st;
 }
 
@@ -160,12 +183,12 @@ static mkc_status cuda_load(mkc_context *ctx, const struct op_source *src, int d
   op->ordinal = device;
   op->threads = (unsigned)src->threads;
   op->smem_bytes = (unsigned)src->smem_bytes;
-  void *cubin = NULL;
-  size_t len = 0;
+  const void *code = NULL;
+  void *compiled = NULL;
   st = find_device(op, err);
-  if (!st) st = compile_source(ctx, src, NVRTC_CUBIN, &cubin, &len, err);
-  if (!st) st = load_on_device(ctx, op, src, cubin, err);
-  free(cubin); /* the driver has made its copy */
+  if (!st) st = get_code(ctx, src, &code, &compiled, err);
+  if (!st) st = load_on_device(ctx, op, src, code, err);
+  free(compiled); /* the driver has made its copy */
   if (st) {
     cuda_unload(op);
     return st;

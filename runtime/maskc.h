@@ -157,8 +157,8 @@ typedef struct mkc_context_options {
    * It serves contexts, ops and their sources, what a spec's compilation works in, Lua's memory
    * too, and code that is kept in memory. Not: error texts, which are a thread's; buffers that live
    * for a call (text being written, files, code on its way to the driver); the CPU device's
-   * compiles and runs; what NVRTC, the driver and the C library take for themselves. Device memory
-   * is never allocated. */
+   * compiles and runs; what a pack is known by; what NVRTC, the driver and the C library take for
+   * themselves. Device memory is never allocated. */
   void *(*alloc)(void *user, void *block, size_t bytes);
   void *alloc_user;
 } mkc_context_options;
@@ -171,6 +171,17 @@ MKC_API mkc_status mkc_context_create(const mkc_context_options *options, mkc_co
 /* Gives up the caller's share; the context goes with the last of its ops. NULL is fine. */
 MKC_API void mkc_context_destroy(mkc_context *ctx);
 
+/* Adds a pack, a file of ops that `maskc build --emit=pack` compiled ahead of time: mkc_op_create
+ * takes an op from the packs of its context, in the order in which they were added, and generates
+ * only what none of them has; add them before the first op. Opening is quick (the file is mapped);
+ * an op's bytes are checked when it is created. A pack runs as code of the process: add only what
+ * you would load as a library. The file must not be written to while it is in use (replace it by
+ * renaming another over it). Errors: MKC_E_FILE: no such file, no pack, another format, damaged. */
+MKC_API mkc_status mkc_context_add_pack(mkc_context *ctx, const char *path);
+/* The same for a pack in memory, as `--emit=asm` puts it into a program. The bytes stay the
+ * caller's, and must be there until the context and all ops made from it are destroyed. */
+MKC_API mkc_status mkc_context_add_pack_memory(mkc_context *ctx, const void *data, size_t bytes);
+
 /* ---- op: runtime/op.c ---- */
 
 /* A value for an option of the spec, `option { "window", 512 }`, in place of its default. */
@@ -180,8 +191,9 @@ typedef struct mkc_setting {
 } mkc_setting;
 
 typedef struct mkc_op_options {
-  size_t struct_size;    /* sizeof(mkc_op_options); set by MKC_OP_OPTIONS_INIT */
-  const char *spec_path; /* a spec file, or the name of a shipped spec ("simple_gla") ... */
+  size_t struct_size; /* sizeof(mkc_op_options); set by MKC_OP_OPTIONS_INIT */
+  const char
+      *spec_path; /* a spec file, or the name of one in a pack or shipped ("simple_gla") ... */
   const char *spec_text; /* ... or the spec's text (spec_path then only names it in messages) */
   const char *device;    /* "cuda:N", or "cpu" */
   const char *arch;      /* NULL: the device's own ("sm_90a"); sm_80's for the CPU device. With one,
@@ -204,11 +216,13 @@ typedef struct mkc_op_options {
         MKC_CHECK_NONE, 0, NULL, 0, 0                                                   \
   }
 
-/* Loads, checks, plans and emits. Fast (milliseconds), compiles nothing. Where the context has an
- * op of the same options already, *ret is that op, prepared if it is prepared, within a tenth of a
- * microsecond (a spec file is read again first: it is its text that counts). Each create wants its
- * destroy. Errors: MKC_E_SPEC, MKC_E_FILE, MKC_E_ARGUMENT, MKC_E_USAGE, MKC_E_NO_SCHEDULE,
- * MKC_E_NO_DEVICE, MKC_E_ARCHITECTURE, MKC_E_NO_GENERATOR, MKC_E_OUT_OF_MEMORY. */
+/* Takes the op from a pack of the context, else loads, checks, plans and emits. A name is looked up
+ * in packs by name, a text or a file by its very bytes. Fast (milliseconds), compiles nothing.
+ * Where the context has an op of the same options already, *ret is that op, prepared if it is
+ * prepared, within a tenth of a microsecond (a spec file is read again first: it is its text that
+ * counts). Each create wants its destroy. Errors: MKC_E_SPEC, MKC_E_FILE, MKC_E_ARGUMENT,
+ * MKC_E_USAGE, MKC_E_NO_SCHEDULE, MKC_E_NO_DEVICE, MKC_E_ARCHITECTURE, MKC_E_OUT_OF_MEMORY, and
+ * MKC_E_NO_GENERATOR from a library that runs packs only. */
 MKC_API mkc_status mkc_op_create(mkc_context *ctx, const mkc_op_options *options, mkc_op **ret);
 /* Gives up one share. With the last one the op's code is unloaded: its launches, and graphs that
  * hold them, must have finished for good. NULL is fine; so is an exit at which the CUDA driver has

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * op.c - the life of an op: create (find or generate), prepare (compile and load, once), launch,
- * destroy.
+ * op.c - the life of an op: create (find, from a pack, or generate), prepare (compile and load,
+ * once), launch, destroy.
  */
 #include "op.h"
 
@@ -117,26 +117,42 @@ static mkc_status check_options(const mkc_op_options *o, int gpu, struct error *
 }
 
 /* The CPU device runs sm_80's code unless told otherwise. */
-static mkc_status choose_arch(const mkc_op_options *o, int gpu, char ret[16], struct error *err) {
+static mkc_status choose_target(const mkc_op_options *o, int gpu, struct pack_target *ret,
+                                struct error *err) {
   if (o->arch && strlen(o->arch) > 15)
     return error_set(err, MKC_E_ARCHITECTURE, "unknown architecture \"%s\"", o->arch);
-  strcpy(ret, o->arch ? o->arch : "sm_80");
+  *ret = (struct pack_target){.host = gpu < 0, .any = !o->arch};
+  strcpy(ret->arch, o->arch ? o->arch : "sm_80");
   if (o->arch || gpu < 0) return MKC_OK;
   struct gpu_info info;
   const mkc_status st = gpu_info_get(gpu, &info, err);
-  if (!st) memcpy(ret, info.arch, sizeof info.arch);
+  if (st) return st;
+  memcpy(ret->arch, info.arch, sizeof info.arch);
+  ret->smem_bytes = info.smem_bytes;
+  return MKC_OK;
+}
+
+/* From a pack, else from the generator. */
+static mkc_status find_source(mkc_context *ctx, const mkc_op_options *o,
+                              const struct spec_text *spec, const struct pack_target *target,
+                              struct op_source *ret, struct error *err) {
+  bool found = false;
+  mkc_status st = op_from_packs(ctx, o, spec, target, &found, ret, err);
+  if (!st && !found) st = op_generate(o, spec, target->arch, context_allocator(ctx), ret, err);
+  if (!found && (st == MKC_E_NO_GENERATOR || st == MKC_E_FILE))
+    op_nearest_in_packs(ctx, o, spec, err);
   return st;
 }
 
 static mkc_status create_new(mkc_context *ctx, const mkc_op_options *o,
                              const struct spec_text *spec, mkc_op **ret, struct error *err) {
   struct op_source source = {0};
-  char arch[16];
+  struct pack_target target;
   int gpu = -1;
   mkc_status st = device_parse(o->device, &gpu, err);
   if (!st) st = check_options(o, gpu, err);
-  if (!st) st = choose_arch(o, gpu, arch, err);
-  if (!st) st = op_generate(o, spec, arch, context_allocator(ctx), &source, err);
+  if (!st) st = choose_target(o, gpu, &target, err);
+  if (!st) st = find_source(ctx, o, spec, &target, &source, err);
   if (st) return st;
   return op_create_from_source(ctx, &source, gpu < 0 ? &cpu_backend : &cuda_backend,
                                gpu < 0 ? 0 : gpu, o->check, ret, err);

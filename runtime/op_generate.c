@@ -13,9 +13,11 @@
 mkc_status op_generate(const mkc_op_options *options, const struct spec_text *spec,
                        const char *arch, const struct allocator *allocator, struct op_source *ret,
                        struct error *err) {
-  (void)options, (void)spec, (void)arch, (void)allocator, (void)ret;
+  (void)options, (void)arch, (void)allocator, (void)ret;
   return error_set(err, MKC_E_NO_GENERATOR,
-                   "this build of the library has no generator, and so takes no specs");
+                   "%s: this build of the library has no generator: it runs what packs hold, and "
+                   "none that was added has this op",
+                   spec->path);
 }
 
 #else

@@ -44,9 +44,14 @@ struct op_array {
   int in_place; /* an output that is read, too */
 };
 
+struct pack;
+
 struct op_source {
-  char *text;     /* the emitted kernel, NUL-terminated; owned */
-  char *plan;     /* the plan as text, one line; owned */
+  char *text;              /* the emitted kernel, NUL-terminated; owned */
+  char *plan;              /* the plan as text, one line; owned */
+  const struct pack *pack; /* where it comes from; NULL: the generator */
+  const void *code;        /* a cubin or PTX of the pack's; NULL: it is to be compiled */
+  size_t code_bytes;
   char name[64];  /* the variant */
   char entry[64]; /* the kernel's symbol */
   char arch[16];  /* "sm_90a" */

@@ -111,7 +111,7 @@ static bool is_choice(const char *choices, const char *text) {
   return false;
 }
 
-static mkc_status check_value(const struct option *o, const char *text, struct error *err) {
+static mkc_status check_item(const struct option *o, const char *text, struct error *err) {
   int64_t n;
   if (o->kind == KIND_CHOICE && !is_choice(o->value, text))
     return error_set(err, MKC_E_USAGE, "--%s=%s: expected %s%s", o->name, text,
@@ -124,10 +124,32 @@ static mkc_status check_value(const struct option *o, const char *text, struct e
   return MKC_OK;
 }
 
+/* The item at the head of a list, into ret; where the next one is, or NULL. Too long for ret is
+ * none that could be right, and stays so when it is cut. */
+static const char *next_item(const char *list, char *ret, size_t size) {
+  const size_t len = strcspn(list, ",");
+  const size_t kept = len < size ? len : size - 1;
+  memcpy(ret, list, kept);
+  ret[kept] = 0;
+  return list[len] ? list + len + 1 : NULL;
+}
+
+static mkc_status check_value(const struct option *o, enum command_id command, const char *text,
+                              struct error *err) {
+  char item[NAME_MAX_BYTES + 1];
+  mkc_status status = MKC_OK;
+  if (!(o->lists & 1u << command)) return check_item(o, text, err);
+  for (const char *list = text; list && !status;) {
+    list = next_item(list, item, sizeof item);
+    status = check_item(o, item, err);
+  }
+  return status;
+}
+
 static mkc_status add_value(struct args *args, enum option_id id, const char *text,
                             struct error *err) {
   const struct option *o = &option_table[id];
-  const mkc_status status = check_value(o, text, err);
+  const mkc_status status = check_value(o, args->command, text, err);
   if (status) return status;
   if (!o->repeat && o->kind != KIND_FLAG && args_text(args, id, NULL))
     return error_set(err, MKC_E_USAGE, "--%s is given twice", o->name);
@@ -272,6 +294,16 @@ int64_t args_number(const struct args *args, enum option_id id, int64_t absent) 
   const char *text = args_text(args, id, NULL);
   if (text) parse_number(text, option_table[id].min, option_table[id].max, &n);
   return n;
+}
+
+bool args_item(const struct args *args, enum option_id id, const char **cursor, char *ret,
+               size_t size) {
+  static const char end[] = "";
+  if (!*cursor) *cursor = args_text(args, id, end);
+  if (!**cursor) return false;
+  const char *next = next_item(*cursor, ret, size);
+  *cursor = next ? next : end;
+  return true;
 }
 
 const char *args_each(const struct args *args, enum option_id id, int *cursor) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * cli.c - warnings and the context's log on standard error.
  */
+#define _POSIX_C_SOURCE 200809L /* flockfile */
 #include "cli.h"
 
 #include <stdarg.h>
@@ -8,10 +9,12 @@
 void cli_warn(const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
+  flockfile(stderr); /* threads of a build may warn at once */
   progress_clear();
   fputs("maskc: warning: ", stderr);
   vfprintf(stderr, fmt, ap);
   fputc('\n', stderr);
+  funlockfile(stderr);
   va_end(ap);
 }
 

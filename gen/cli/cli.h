@@ -32,6 +32,7 @@ mkc_status cmd_show(struct cli *cli, struct error *err);
 mkc_status cmd_build(struct cli *cli, struct error *err);
 mkc_status cmd_run(struct cli *cli, struct error *err);
 mkc_status cmd_list(struct cli *cli, struct error *err);
+mkc_status list_pack(struct cli *cli, const char *path, struct error *err); /* of cmd_list */
 mkc_status cmd_cache(struct cli *cli, struct error *err);
 mkc_status cmd_help(struct cli *cli, struct error *err);
 mkc_status cmd_doctor(struct cli *cli, struct error *err);
@@ -48,6 +49,7 @@ struct spec_file {
   const char *path; /* for messages: as given, or "specs/NAME.lua" */
   const char *text; /* NUL-terminated */
   size_t len;
+  bool shipped; /* inside the program, no file */
 };
 
 /* SPEC as an operand: a shipped name, or a path (it has a '/' or ends in .lua). */
@@ -66,6 +68,9 @@ const char *const *shipped_specs(struct cli *cli);
 mkc_status cli_read_settings(struct cli *cli, struct error *err);
 /* From --arch, --pass, --dtype, --dk, --dv, --chunk, ..., with the defaults that help names. */
 struct gen_config cli_config(const struct cli *cli);
+/* Every combination of --pass, --dtype, --dk and --dv, which may be lists, in the arena; *ret_n is
+ * 1 where none is. */
+struct gen_config *cli_configs(struct cli *cli, int *ret_n);
 /* "options": [{name, value, default}, ...] of the variant */
 void json_options(struct json *j, const struct variant *v);
 /* Every --arch, split at commas, each once, NULL at the end; "all" is every one that the planner

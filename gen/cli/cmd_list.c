@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * cmd_list.c - maskc list: the specs inside the program.
+ * cmd_list.c - maskc list: the specs inside the program, or a pack (list_pack.c).
  */
 #include "cli.h"
 
@@ -56,6 +56,8 @@ static void print_text(struct buf *out, const struct listed *list, int n) {
 
 mkc_status cmd_list(struct cli *cli, struct error *err) {
   int files = 0, n = 0;
+  const char *pack = args_text(&cli->args, OPTION_PACK, NULL);
+  if (pack) return list_pack(cli, pack, err);
   while (embedded_files[files].name) files++;
   struct listed *list = arena_array(&cli->arena, struct listed, files + 1);
   for (int i = 0; i < files; i++) {

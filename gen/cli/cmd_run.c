@@ -6,6 +6,7 @@
 
 #include "../../runtime/cpu/worker.h"
 #include "../../runtime/device_info.h"
+#include "../../runtime/op.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,8 +37,13 @@ static mkc_status create_op(struct run *r, int gpu, struct error *err) {
   mkc_status status = gpu >= 0 ? run_cuda_start(r, gpu, err) : MKC_OK;
   if (status) return status;
   const double start = clock_ms();
+  const char *pack = args_text(args, OPTION_PACK, NULL);
   status = mkc_context_create(&options, &r->ctx);
+  if (!status && pack) status = mkc_context_add_pack(r->ctx, pack);
   if (!status) status = mkc_op_create(r->ctx, &op, &r->op);
+  if (!status && pack && !op_source_of(r->op)->pack)
+    return error_set(err, MKC_E_FILE, "%s does not hold this op ('maskc list --pack %s')", pack,
+                     pack);
   progress_show("compiling %s", r->variant->name);
   if (!status) status = mkc_op_prepare(r->op);
   progress_clear();

@@ -79,6 +79,52 @@ struct gen_config cli_config(const struct cli *cli) {
   };
 }
 
+/* ---- lists ---- */
+
+static void set_pass(struct gen_config *c, const char *item) {
+  c->pass = pass_parse(item);
+}
+
+static void set_dtype(struct gen_config *c, const char *item) {
+  c->dtype = dtype_parse(item);
+}
+
+static void set_dk(struct gen_config *c, const char *item) {
+  c->dk = atoi(item);
+}
+
+static void set_dv(struct gen_config *c, const char *item) {
+  c->dv = atoi(item);
+}
+
+/* Each configuration once for each item of the option's list; as they are where it is not given. */
+static struct gen_config *multiply(struct cli *cli, enum option_id id,
+                                   void (*set)(struct gen_config *, const char *),
+                                   struct gen_config *configs, int *n) {
+  char item[32];
+  int items = 0, made = 0;
+  for (const char *at = NULL; args_item(&cli->args, id, &at, item, sizeof item);) items++;
+  if (!items) return configs;
+  struct gen_config *ret = arena_array(&cli->arena, struct gen_config, *n * items);
+  for (int i = 0; i < *n; i++)
+    for (const char *at = NULL; args_item(&cli->args, id, &at, item, sizeof item);) {
+      ret[made] = configs[i];
+      set(&ret[made++], item);
+    }
+  *n = made;
+  return ret;
+}
+
+struct gen_config *cli_configs(struct cli *cli, int *ret_n) {
+  struct gen_config *configs = arena_new(&cli->arena, struct gen_config);
+  *configs = cli_config(cli);
+  *ret_n = 1;
+  configs = multiply(cli, OPTION_PASS, set_pass, configs, ret_n);
+  configs = multiply(cli, OPTION_DTYPE, set_dtype, configs, ret_n);
+  configs = multiply(cli, OPTION_DK, set_dk, configs, ret_n);
+  return multiply(cli, OPTION_DV, set_dv, configs, ret_n);
+}
+
 /* ---- architectures ---- */
 
 static void add_arch(const char **archs, const char *name) {

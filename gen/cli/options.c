@@ -22,11 +22,15 @@ const struct command command_table[COMMAND_COUNT] = {
          "The mask is drawn for random gates: the row is the reading token, the column "
          "the read\none, the shade the weight.\n"},
     [COMMAND_BUILD] =
-        {"build", "SPEC...", 1, 64, NULL, "emits kernels: CUDA source, PTX or cubins",
+        {"build", "SPEC...", 1, 64, NULL,
+         "emits kernels: CUDA source, PTX, cubins, or a pack of many",
          "Without -o, a single cu or ptx goes to standard output and anything else to\n"
          "NAME.ARCH.EXT in the current directory. -o FILE takes a single output (- is standard\n"
          "output); several go to -o DIR/ or to a pattern in which %n is the variant's name and\n"
-         "%a the architecture: -o 'out/%n-%a.cubin'.\n"},
+         "%a the architecture: -o 'out/%n-%a.cubin'.\n"
+         "--emit=pack compiles every combination of SPEC, --pass, --dtype, --dk, --dv and --arch\n"
+         "(comma lists) into one file, -o all.mkp, which the library runs without a compiler;\n"
+         "--emit=asm writes that file as assembler source and a header, to link into a program.\n"},
     [COMMAND_RUN] =
         {"run", "SPEC", 1, 1, NULL,
          "runs an op on arrays and compares it with the float64 reference",
@@ -35,8 +39,9 @@ const struct command command_table[COMMAND_COUNT] = {
          "B, T, H, dk and dv follow from the arrays. .npy files hold float32 or float64 in C\n"
          "order, [B,T,H,d] for q, k and v; outputs are float32. --shape B=2,T=200,H=4,dk=64,dv=64\n"
          "sets sizes; the default is that one. Hqk=1 gives random q and k one head for all.\n"},
-    [COMMAND_LIST] = {"list", "", 0, 0, NULL, "lists the shipped specs",
-                      "A spec marked 'no schedule' can be checked and shown, but not built yet.\n"},
+    [COMMAND_LIST] = {"list", "", 0, 0, NULL, "lists the shipped specs, or what a pack holds",
+                      "A spec marked 'no schedule' can be checked and shown, but not built yet.\n"
+                      "With --pack, every op of the pack, after a check of all its bytes.\n"},
     [COMMAND_CACHE] = {"cache", "ACTION", 1, 1, "stat|prune|clear|path",
                        "shows or empties the cache of compiled kernels",
                        "ACTION is one of\n"
@@ -67,7 +72,8 @@ const struct option option_table[OPTION_COUNT] = {
                      .commands = C(BUILD) | C(SHOW) | C(RUN),
                      .help =
                          "GPU architecture: sm_80, sm_90a, ... (sm_90a; run: the device's own); "
-                         "build and show: also a comma list, or repeated, or all"},
+                         "build and show: also a comma list, or repeated, or all; of a "
+                         "pack also cpu, source for the CPU device alone"},
     [OPTION_ASCII] = {.name = "ascii",
                       .commands = C(SHOW),
                       .help = "draw with ASCII characters, whatever the locale"},
@@ -95,6 +101,11 @@ const struct option option_table[OPTION_COUNT] = {
                            .value = "bash|zsh|fish",
                            .commands = C(HELP),
                            .help = "print the script that completes command lines in this shell"},
+    [OPTION_DEPFILE] = {.name = "depfile",
+                        .kind = KIND_TEXT,
+                        .value = "FILE",
+                        .commands = C(BUILD),
+                        .help = "also write which spec files the outputs depend on, for make"},
     [OPTION_DEVICE] = {.name = "device",
                        .kind = KIND_TEXT,
                        .value = "cpu|cuda:N",
@@ -106,27 +117,38 @@ const struct option option_table[OPTION_COUNT] = {
                    .min = 1,
                    .max = 65536,
                    .commands = C(SHOW) | C(BUILD) | C(RUN),
-                   .help = "channels of a head's q and k (128; run: 64)"},
+                   .lists = C(BUILD),
+                   .help =
+                       "channels of a head's q and k (128; run: 64); of a pack also a comma list"},
     [OPTION_DTYPE] = {.name = "dtype",
                       .kind = KIND_CHOICE,
                       .value = "bf16|fp16|fp32",
                       .commands = C(SHOW) | C(BUILD) | C(RUN),
-                      .help = "type of q, k, v and o (bf16)"},
+                      .lists = C(BUILD),
+                      .help = "type of q, k, v and o (bf16); of a pack also a comma list"},
     [OPTION_DV] = {.name = "dv",
                    .kind = KIND_NUMBER,
                    .value = "N",
                    .min = 1,
                    .max = 65536,
                    .commands = C(SHOW) | C(BUILD) | C(RUN),
-                   .help = "channels of a head's v and o (128; run: 64)"},
+                   .lists = C(BUILD),
+                   .help =
+                       "channels of a head's v and o (128; run: 64); of a pack also a comma list"},
     [OPTION_EMIT] = {.name = "emit",
                      .kind = KIND_CHOICE,
-                     .value = "cu|ptx|cubin",
+                     .value = "cu|ptx|cubin|pack|asm",
                      .commands = C(BUILD),
                      .help = "what to write (cubin)"},
     [OPTION_H0] = {.name = "h0",
                    .commands = C(RUN),
                    .help = "random runs: start from a random state instead of zeros"},
+    [OPTION_HEADER] = {.name = "header",
+                       .kind = KIND_TEXT,
+                       .value = "FILE",
+                       .commands = C(BUILD),
+                       .help =
+                           "of --emit=asm: the header (beside -o, with .h in place of its end)"},
     [OPTION_HEADS] = {.name = "heads",
                       .kind = KIND_NUMBER,
                       .value = "N",
@@ -142,6 +164,14 @@ const struct option option_table[OPTION_COUNT] = {
                    .repeat = true,
                    .commands = C(RUN),
                    .help = "read an input from a file"},
+    [OPTION_JOBS] = {.name = "jobs",
+                     .letter = 'j',
+                     .kind = KIND_NUMBER,
+                     .value = "N",
+                     .min = 1,
+                     .max = 256,
+                     .commands = C(BUILD),
+                     .help = "compile so many at a time (one a processor)"},
     [OPTION_JSON] = {.name = "json",
                      .commands = RUNS,
                      .help = "machine-readable output on standard output"},
@@ -163,6 +193,9 @@ const struct option option_table[OPTION_COUNT] = {
     [OPTION_NO_CACHE] = {.name = "no-cache",
                          .commands = C(BUILD) | C(RUN),
                          .help = "neither read nor write the cache on disk"},
+    [OPTION_NO_PTX] = {.name = "no-ptx",
+                       .commands = C(BUILD),
+                       .help = "of a pack: leave out the PTX that serves GPUs without a cubin"},
     [OPTION_NO_REFERENCE] = {.name = "no-reference",
                              .commands = C(RUN),
                              .help = "do not compare with the reference"},
@@ -178,11 +211,18 @@ const struct option option_table[OPTION_COUNT] = {
                        .value = "FILE",
                        .commands = C(BUILD),
                        .help = "where to write; - is standard output"},
+    [OPTION_PACK] = {.name = "pack",
+                     .kind = KIND_TEXT,
+                     .value = "FILE",
+                     .commands = C(LIST) | C(RUN),
+                     .help = "list: what this pack holds; run: the op in it, or an error"},
     [OPTION_PASS] = {.name = "pass",
                      .kind = KIND_CHOICE,
                      .value = "forward|step",
                      .commands = C(SHOW) | C(BUILD) | C(RUN),
-                     .help = "forward: sequences; step: decode, the state in place (forward)"},
+                     .lists = C(BUILD),
+                     .help = "forward: sequences; step: decode, the state in place (forward); of a "
+                             "pack also both, with a comma"},
     [OPTION_PLAN] = {.name = "plan",
                      .commands = C(SHOW),
                      .help = "print every plan instead, what it costs and why it is taken or not"},
@@ -221,6 +261,11 @@ const struct option option_table[OPTION_COUNT] = {
                       .repeat = true,
                       .commands = C(RUN),
                       .help = "sizes: B batch, T tokens, H heads, dk, dv"},
+    [OPTION_SKIP_UNSERVED] = {.name = "skip-unserved",
+                              .commands = C(BUILD),
+                              .help =
+                                  "of a pack: leave out what no schedule serves, with a warning, "
+                                  "instead of failing"},
     [OPTION_SVG] = {.name = "svg",
                     .kind = KIND_TEXT,
                     .value = "FILE",

@@ -45,24 +45,29 @@ enum option_id {
   OPTION_CHUNK,
   OPTION_COLOR,
   OPTION_COMPLETION,
+  OPTION_DEPFILE,
   OPTION_DEVICE,
   OPTION_DK,
   OPTION_DTYPE,
   OPTION_DV,
   OPTION_EMIT,
   OPTION_H0,
+  OPTION_HEADER,
   OPTION_HEADS,
   OPTION_HELP,
   OPTION_IN,
+  OPTION_JOBS,
   OPTION_JSON,
   OPTION_LENGTHS,
   OPTION_LINES,
   OPTION_MAN,
   OPTION_MAX_BYTES,
   OPTION_NO_CACHE,
+  OPTION_NO_PTX,
   OPTION_NO_REFERENCE,
   OPTION_OUT,
   OPTION_OUTPUT,
+  OPTION_PACK,
   OPTION_PASS,
   OPTION_PLAN,
   OPTION_POSITIONS,
@@ -71,6 +76,7 @@ enum option_id {
   OPTION_SEED,
   OPTION_SET,
   OPTION_SHAPE,
+  OPTION_SKIP_UNSERVED,
   OPTION_SVG,
   OPTION_TOKENS,
   OPTION_VERBOSE,
@@ -87,6 +93,7 @@ struct option {
   int64_t min, max;  /* of a number */
   bool repeat;       /* may be given more than once */
   unsigned commands; /* 1 << command_id of each that takes it */
+  unsigned lists;    /* the same of each that takes several values, with commas between them */
   const char *help;
 };
 extern const struct option option_table[OPTION_COUNT];
@@ -119,6 +126,11 @@ const char *args_text(const struct args *args, enum option_id id, const char *ab
 int64_t args_number(const struct args *args, enum option_id id, int64_t absent);
 /* The values of a repeated option, one a call; *cursor starts at 0. NULL: no more. */
 const char *args_each(const struct args *args, enum option_id id, int *cursor);
+
+/* The values of an option that takes lists, one a call, in the caller's buffer; *cursor starts at
+ * NULL. False: no more. */
+bool args_item(const struct args *args, enum option_id id, const char **cursor, char *ret,
+               size_t size);
 
 /* A whole decimal number from min to max. */
 bool parse_number(const char *text, int64_t min, int64_t max, int64_t *ret);

@@ -52,7 +52,7 @@ mkc_status spec_file_read(struct cli *cli, const char *operand, struct spec_file
     const char *name = arena_printf(&cli->arena, "specs/%s.lua", operand);
     const struct embedded_file *file = embedded_find(name);
     if (!file) return unknown_spec(cli, operand, err);
-    *ret = (struct spec_file){file->name, file->data, file->len};
+    *ret = (struct spec_file){file->name, file->data, file->len, true};
     return MKC_OK;
   }
   char *text;
@@ -62,7 +62,7 @@ mkc_status spec_file_read(struct cli *cli, const char *operand, struct spec_file
   char *copy = arena_alloc(&cli->arena, len + 1);
   memcpy(copy, text, len);
   free(text);
-  *ret = (struct spec_file){operand, copy, len};
+  *ret = (struct spec_file){operand, copy, len, false};
   return MKC_OK;
 }
 
