@@ -233,6 +233,7 @@ fuzz() {
     check "fuzzing specs" check_fuzz spec -dict=tests/fuzz/spec.dict tests/specs tests/specs_bad
     check "fuzzing .npy files" check_fuzz npy tests/fuzz/seeds/npy
     check "fuzzing cache entries" check_fuzz cache_entry tests/fuzz/seeds/cache_entry
+    check "fuzzing packs" check_fuzz pack -max_len=8192 tests/fuzz/seeds/pack
   }
   unset CC
 }
