@@ -212,6 +212,14 @@ check_fuzz() {
     -max_len=4096 -artifact_prefix="$found-" "$found" "$@"
 }
 
+# The library without the generator: no Lua, and the same names.
+check_pack_only() {
+  (setup_build build-packs -Dgenerator=false) &&
+    ! readelf -d build-packs/libmaskc.so | grep NEEDED | grep lua &&
+    names=$(nm -D --defined-only build/libmaskc.so | cut -d ' ' -f 3) &&
+    [ "$names" = "$(nm -D --defined-only build-packs/libmaskc.so | cut -d ' ' -f 3)" ]
+}
+
 check_scripts() { shellcheck -x examples/*.sh tests/*.sh .ci/run; }
 
 # shellcheck disable=SC2046 # a list of words
@@ -260,6 +268,7 @@ if build build -Dtests=true; then
     suites build-asan unit golden
   check "install, pkg-config" check_install
   check "install, Meson" check_meson
+  check "without the generator" check_pack_only
   check "cppcheck" check_cppcheck
   check "clang-tidy" check_tidy
   fuzz
