@@ -72,9 +72,9 @@ static const struct completion {
 } completions[] = {
     {"maskc che", "check\n"},
     {"maskc show re", "retnet\n"},
-    {"maskc build --emit ", "cu ptx cubin\n"},
-    {"maskc build --emit = p", "ptx\n"},
-    {"maskc build --emit =", "cu ptx cubin\n"},
+    {"maskc build --emit ", "cu ptx cubin pack asm\n"},
+    {"maskc build --emit = p", "ptx pack\n"},
+    {"maskc build --emit =", "cu ptx cubin pack asm\n"},
     {"maskc build --dty", "--dtype\n"},
     {"maskc doctor --dty", "\n"},
     {"maskc cache p", "prune path\n"},

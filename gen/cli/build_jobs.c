@@ -232,19 +232,23 @@ static void warn_unserved(const struct build_job *job) {
   buf_finish(&what);
 }
 
-/* Each with its reason. */
+/* The first of them with their reasons. */
 static mkc_status refuse_unserved(struct build *b, int unserved, int asked, struct error *err) {
+  enum { LISTED = 8 };
+  int listed = 0;
   error_set(err, MKC_E_NO_SCHEDULE,
             "%d of %d kernels have no schedule (--skip-unserved leaves them out):", unserved,
             asked);
-  for (int i = 0; i < b->njobs; i++) {
+  for (int i = 0; i < b->njobs && listed < LISTED; i++) {
     const struct build_job *job = &b->jobs[i];
     if (!job->err.status || job->portable) continue;
+    listed++;
     struct buf what = {0};
     build_job_print(job, &what);
     error_append(err, "\n%s: %s", buf_text(&what), error_text(&job->err));
     buf_finish(&what);
   }
+  if (listed < unserved) error_append(err, "\nand %d more", unserved - listed);
   return err->status;
 }
 
@@ -258,8 +262,11 @@ static mkc_status report_unserved(struct build *b, struct error *err) {
   }
   if (unserved && !args_flag(&b->cli->args, OPTION_SKIP_UNSERVED))
     return refuse_unserved(b, unserved, asked, err);
-  for (int i = 0; i < b->njobs; i++)
-    if (b->jobs[i].err.status) warn_unserved(&b->jobs[i]);
+  for (int i = 0; i < b->njobs; i++) {
+    const struct build_job *job = &b->jobs[i];
+    /* an op that is not there has no PTX either; the job before is of the same op */
+    if (job->err.status && !(job->portable && job[-1].err.status)) warn_unserved(job);
+  }
   return unserved < asked ? MKC_OK
                           : error_set(err, MKC_E_NO_SCHEDULE, "no schedule serves any of this");
 }
