@@ -8,10 +8,12 @@
 
 /* A new field has to be stored here too, under a new PACK_VERSION. */
 _Static_assert(sizeof(struct op_array) == 92, "pack_record.c stores every field of op_array");
-_Static_assert(offsetof(struct op_source, arrays) - offsetof(struct op_source, name) == 180,
+_Static_assert(offsetof(struct op_source, arrays) - offsetof(struct op_source, name) == 188,
                "pack_record.c stores every field of op_source, the tables the others");
 
 enum { ARCH = 16, ENTRY = 64, AXES = 8 };
+/* More than any op has, and little enough that op_args_workspace does not overflow. */
+enum { MOST_LEVELS = 64, MOST_SLOT_BYTES = 1 << 24 };
 enum { FLAG_OUTPUT = 1, FLAG_OPTIONAL = 2, FLAG_IN_PLACE = 4 };
 
 /* ---- writing ---- */
@@ -61,6 +63,8 @@ void pack_record_add(struct buf *out, const struct pack_code *code) {
   put_u32(out, s->threads);
   put_u32(out, s->smem_bytes);
   put_u32(out, s->blocks_a_head);
+  put_u32(out, s->max_levels);
+  put_u32(out, s->slot_bytes);
   put_blob(out, &code->text);
   put_blob(out, &code->code);
   put_u32(out, (int)strlen(s->plan));
@@ -142,6 +146,9 @@ void pack_record_next(struct pack_cursor *c, struct pack_code *ret) {
   s->threads = get_u32(c);
   s->smem_bytes = get_u32(c);
   s->blocks_a_head = get_u32(c);
+  s->max_levels = get_u32(c);
+  s->slot_bytes = get_u32(c);
+  if (s->max_levels > MOST_LEVELS || s->slot_bytes > MOST_SLOT_BYTES) c->failed = true;
   get_blob(c, &ret->text);
   get_blob(c, &ret->code);
   ret->plan_bytes = (size_t)get_u32(c);

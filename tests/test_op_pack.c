@@ -282,7 +282,7 @@ static void test_runs_without_nvrtc(void **state) {
   char *fake = build_path("tests/libfake_cuda.so");
   setenv("MASKC_LIBCUDA", fake, 1);
   setenv("MASKC_NVRTC_PATH", "/nonexistent", 1);
-  setenv("FAKE_CUDA_PARAM_BYTES", "104", 1);
+  setenv("FAKE_CUDA_PARAM_BYTES", "120", 1);
   expect_on_gpu("sm_90a 0 ");
   setenv("FAKE_CUDA_ARCH", "86", 1);
   expect_on_gpu("sm_80 0 ");

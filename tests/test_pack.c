@@ -51,6 +51,8 @@ static void expect_toy(const struct op_source *s, const char *arch) {
   assert_int_equal(s->threads, 128);
   assert_int_equal(s->smem_bytes, 50000);
   assert_int_equal(s->blocks_a_head, 2);
+  assert_int_equal(s->max_levels, 33);
+  assert_int_equal(s->slot_bytes, 4096);
   assert_int_equal(s->narrays, 2);
   const struct op_source wrote = fixture_source("toy", arch, 64);
   assert_memory_equal(s->arrays, wrote.arrays, sizeof wrote.arrays);
