@@ -193,7 +193,7 @@ typedef struct mkc_setting {
 typedef struct mkc_op_options {
   size_t struct_size; /* sizeof(mkc_op_options); set by MKC_OP_OPTIONS_INIT */
   const char
-      *spec_path; /* a spec file, or the name of one in a pack or shipped ("simple_gla") ... */
+      *spec_path; /* a spec file, or a name: of a spec in a pack, else of a shipped one ... */
   const char *spec_text; /* ... or the spec's text (spec_path then only names it in messages) */
   const char *device;    /* "cuda:N", or "cpu" */
   const char *arch;      /* NULL: the device's own ("sm_90a"); sm_80's for the CPU device. With one,

@@ -49,6 +49,8 @@ mkc_status op_from_packs(mkc_context *ctx, const mkc_op_options *options,
     st = pack_find(pack, &request, ret_found, &match, err);
     if (!st && *ret_found) st = take(ctx, pack, &match, ret, err);
   }
+  if (!st && !*ret_found && context_pack(ctx, 0))
+    context_log(ctx, LOG_INFO, "%s for %s: in none of the packs", spec->path, target->arch);
   return st;
 }
 

@@ -11,6 +11,7 @@
  * Compiled with FAKE_CUDA_11 it lacks what came with CUDA 12.
  */
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,7 +203,8 @@ PLAIN(cuCtxSynchronize, (void))
 CALL(cuLibraryLoadData, (CUlibrary * library, const void *code, int *jit_options, void **jit_values,
                          unsigned jit_count, int *options, void **values, unsigned count)) {
   (void)jit_options, (void)jit_values, (void)options, (void)values;
-  if (memcmp(code, "\177ELF", 4) != 0 || jit_count || count) return CUDA_ERROR_INVALID_VALUE;
+  const bool known = memcmp(code, "\177ELF", 4) == 0 || memcmp(code, "//", 2) == 0; /* or PTX */
+  if (!known || jit_count || count) return CUDA_ERROR_INVALID_VALUE;
   give(library, 'l', NULL);
   return note("cuLibraryLoadData");
 }

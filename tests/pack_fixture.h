@@ -41,7 +41,7 @@ static inline struct op_source fixture_source(const char *name, const char *arch
 /* False: the writer said no. */
 static inline bool fixture_code(struct pack_writer *w, const struct pack_op *op, const char *name,
                                 const char *arch, enum pack_kind kind) {
-  static const char cubin[] = "\177ELF cubin of %s %s %d", ptx[] = ".ptx of %s %s %d";
+  static const char cubin[] = "\177ELF cubin of %s %s %d", ptx[] = "// PTX of %s %s %d";
   const struct op_source source = fixture_source(name, arch, op->chunk ? op->chunk : 64);
   struct error err = {0};
   char code[80];

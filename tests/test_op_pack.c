@@ -286,6 +286,8 @@ static void test_runs_without_nvrtc(void **state) {
   expect_on_gpu("sm_90a 0 ");
   setenv("FAKE_CUDA_ARCH", "86", 1);
   expect_on_gpu("sm_80 0 ");
+  setenv("FAKE_CUDA_ARCH", "120", 1); /* PTX, which has to begin like PTX */
+  expect_on_gpu("sm_80 0 ");
   setenv("FAKE_CUDA_SMEM", "40000", 1); /* too little for any code of it */
   expect_on_gpu("1003 no spec named \"toy\"");
   unsetenv("FAKE_CUDA_SMEM");
