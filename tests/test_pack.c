@@ -307,6 +307,57 @@ static void test_hostile_records(void **state) {
   free(bytes);
 }
 
+enum { ARRAY_BYTES = PACK_NAME + 8 + 3 * 4, AT_AXES = PACK_NAME, AT_ALIGN = PACK_NAME + 8 + 4 };
+
+static bool record_reads(const struct buf *record) {
+  struct pack_cursor c;
+  struct pack_code code;
+  assert_int_equal(pack_record_open(&c, record->data, record->len), 1);
+  pack_record_next(&c, &code);
+  return !c.failed;
+}
+
+/* One number of the record, counted from its end, is another for this look at it. */
+static bool reads_with(struct buf *record, size_t from_end, uint32_t value) {
+  unsigned char *p = (unsigned char *)record->data + record->len - from_end;
+  const uint32_t before = pack_get32(p);
+  pack_put(p, value, 4);
+  const bool reads = record_reads(record);
+  pack_put(p, before, 4);
+  return reads;
+}
+
+/* All that a record may say and what it may not, where its length gives room for either. */
+static void test_limits_of_a_record(void **state) {
+  (void)state;
+  struct buf record = {0};
+  struct pack_code code = {.source = fixture_source("toy", "sm_80", 64)};
+  code.source.narrays = OP_MAX_ARRAYS;
+  for (int i = 0; i < OP_MAX_ARRAYS; i++) code.source.arrays[i] = code.source.arrays[0];
+  pack_record_begin(&record, 1);
+  pack_record_add(&record, &code);
+  const size_t arrays = OP_MAX_ARRAYS * ARRAY_BYTES, last = ARRAY_BYTES;
+  assert_true(record_reads(&record));
+  static const uint32_t aligns[] = {1, 2, 4, 8, 16}, no_aligns[] = {0, 3, 32, UINT32_MAX};
+  for (int i = 0; i < 5; i++) assert_true(reads_with(&record, last - AT_ALIGN, aligns[i]));
+  for (int i = 0; i < 4; i++) assert_false(reads_with(&record, last - AT_ALIGN, no_aligns[i]));
+  assert_true(reads_with(&record, last - AT_AXES, 0x414141));      /* "AAA", then the rest */
+  assert_false(reads_with(&record, last - AT_AXES - 4, 0x414141)); /* seven letters */
+  /* max_levels and slot_bytes, before two blobs and the plan */
+  const size_t plan = 4 + strlen(code.source.plan), blobs = 2 * (16 + SHA256_BYTES);
+  const size_t slot_bytes = arrays + 4 + plan + blobs + 4;
+  assert_true(reads_with(&record, slot_bytes, 1 << 24));
+  assert_false(reads_with(&record, slot_bytes, (1 << 24) + 1));
+  assert_true(reads_with(&record, slot_bytes + 4, 64));
+  assert_false(reads_with(&record, slot_bytes + 4, 65));
+  /* one array more than there may be, and there */
+  buf_write(&record, record.data, ARRAY_BYTES);
+  memset(record.data + record.len - ARRAY_BYTES, 0, ARRAY_BYTES);
+  pack_put((unsigned char *)record.data + record.len - last + AT_ALIGN, 16, 4);
+  assert_false(reads_with(&record, last + arrays + 4, OP_MAX_ARRAYS + 1));
+  buf_finish(&record);
+}
+
 /* A pack of many ops opens without a look at what they hold. */
 static void test_blobs_are_checked_when_used(void **state) {
   const struct buf *good = *state;
@@ -368,6 +419,7 @@ int main(void) {
       cmocka_unit_test(test_another_format),
       cmocka_unit_test(test_hostile_tables),
       cmocka_unit_test(test_hostile_records),
+      cmocka_unit_test(test_limits_of_a_record),
       cmocka_unit_test(test_blobs_are_checked_when_used),
       cmocka_unit_test(test_files),
   };
