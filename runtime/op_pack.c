@@ -38,14 +38,14 @@ mkc_status op_from_packs(mkc_context *ctx, const mkc_op_options *options,
                          const struct spec_text *spec, const struct pack_target *target,
                          bool *ret_found, struct op_source *ret, struct error *err) {
   unsigned char digest[SHA256_BYTES];
-  struct pack_request request;
+  struct pack_request request = {0};
   struct pack_match match;
   const struct pack *pack = context_pack(ctx, 0);
   mkc_status st = MKC_OK;
   *ret_found = false;
   if (pack) make_request(options, spec, digest, &request);
+  request.target = *target;
   for (int i = 0; !st && !*ret_found && (pack = context_pack(ctx, i)); i++) {
-    request.target = *target;
     st = pack_find(pack, &request, ret_found, &match, err);
     if (!st && *ret_found) st = take(ctx, pack, &match, ret, err);
   }

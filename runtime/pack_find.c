@@ -5,8 +5,6 @@
  * binary search of the ops, among whose few neighbours (other alignments, other chunks) and their
  * architectures the best is taken.
  */
-#include <stdlib.h>
-
 #include "pack.h"
 
 /* ---- specs ---- */

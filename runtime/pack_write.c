@@ -32,11 +32,21 @@ struct code {
 };
 
 struct pack_writer {
-  struct blob *blobs;
-  struct spec *specs;
-  struct code *codes;
+  struct buf blobs, specs, codes; /* of the structs above, one after the other */
   int nblobs, nspecs, ncodes;
 };
+
+static struct blob *blobs(const struct pack_writer *w) {
+  return (void *)w->blobs.data;
+}
+
+static struct spec *specs(const struct pack_writer *w) {
+  return (void *)w->specs.data;
+}
+
+static struct code *codes(const struct pack_writer *w) {
+  return (void *)w->codes.data;
+}
 
 struct pack_writer *pack_writer_create(void) {
   return calloc(1, sizeof(struct pack_writer));
@@ -49,32 +59,18 @@ static void spec_finish(struct spec *s) {
 
 void pack_writer_destroy(struct pack_writer *w) {
   if (!w) return;
-  for (int i = 0; i < w->nblobs; i++) free(w->blobs[i].data);
-  for (int i = 0; i < w->nspecs; i++) spec_finish(&w->specs[i]);
-  for (int i = 0; i < w->ncodes; i++) op_source_finish(&w->codes[i].code.source);
-  free(w->blobs);
-  free(w->specs);
-  free(w->codes);
+  for (int i = 0; i < w->nblobs; i++) free(blobs(w)[i].data);
+  for (int i = 0; i < w->nspecs; i++) spec_finish(&specs(w)[i]);
+  for (int i = 0; i < w->ncodes; i++) op_source_finish(&codes(w)[i].code.source);
+  buf_finish(&w->blobs);
+  buf_finish(&w->specs);
+  buf_finish(&w->codes);
   free(w);
 }
 
 static mkc_status no_memory(struct error *err) {
   return error_set(err, MKC_E_OUT_OF_MEMORY, "out of memory while writing a pack");
 }
-
-/* Room for one more in an array that doubles; NULL: out of memory, and the old one is still there.
- */
-static void *grow(void *array, int n, size_t size) {
-  if (n & (n - 1)) return array; /* a power of two, or 0, is full */
-  return realloc(array, size * (size_t)(n ? 2 * n : 1));
-}
-
-#define GROW(array, n)                                 \
-  do {                                                 \
-    void *grown = grow((array), (n), sizeof *(array)); \
-    if (grown) (array) = grown;                        \
-    full = !grown;                                     \
-  } while (0)
 
 /* ---- specs ---- */
 
@@ -110,21 +106,17 @@ static bool copy_options(struct spec *s, const struct pack_option *options, int 
 
 int pack_writer_spec(struct pack_writer *w, const char *name, const unsigned char *digest,
                      const struct pack_option *options, int noptions) {
-  bool full;
   struct spec s = {.index = w->nspecs};
   strncpy(s.name, name, sizeof s.name - 1);
   memcpy(s.digest, digest, sizeof s.digest);
-  GROW(w->specs, w->nspecs);
-  if (full || !copy_options(&s, options, noptions)) {
+  const bool whole = copy_options(&s, options, noptions);
+  int same = 0;
+  while (whole && same < w->nspecs && compare_specs(&s, &specs(w)[same]) != 0) same++;
+  if (whole && same == w->nspecs) buf_write(&w->specs, &s, sizeof s);
+  if (!whole || w->specs.failed || same < w->nspecs) {
     spec_finish(&s);
-    return -1;
+    return whole && !w->specs.failed ? same : -1;
   }
-  for (int i = 0; i < w->nspecs; i++) {
-    if (compare_specs(&s, &w->specs[i]) != 0) continue;
-    spec_finish(&s);
-    return i;
-  }
-  w->specs[w->nspecs] = s;
   return w->nspecs++;
 }
 
@@ -132,17 +124,17 @@ int pack_writer_spec(struct pack_writer *w, const char *name, const unsigned cha
 
 /* Its index, or -1: out of memory. */
 static int add_blob(struct pack_writer *w, const void *data, size_t bytes) {
-  bool full;
   struct blob b = {.bytes = bytes};
   sha256(data, bytes, b.digest);
   for (int i = 0; i < w->nblobs; i++)
-    if (memcmp(w->blobs[i].digest, b.digest, sizeof b.digest) == 0) return i;
-  GROW(w->blobs, w->nblobs);
-  b.data = full ? NULL : malloc(bytes + 1);
+    if (memcmp(blobs(w)[i].digest, b.digest, sizeof b.digest) == 0) return i;
+  b.data = malloc(bytes + 1);
   if (!b.data) return -1;
   memcpy(b.data, data, bytes);
-  w->blobs[w->nblobs] = b;
-  return w->nblobs++;
+  buf_write(&w->blobs, &b, sizeof b);
+  if (!w->blobs.failed) return w->nblobs++;
+  free(b.data);
+  return -1;
 }
 
 static void make_entry(const struct pack_op *op, unsigned char *ret) {
@@ -172,22 +164,21 @@ static mkc_status add_blobs(struct pack_writer *w, struct code *c, const struct 
 mkc_status pack_writer_code(struct pack_writer *w, const struct pack_op *op, enum pack_kind kind,
                             const struct op_source *source, const void *code, size_t code_bytes,
                             struct error *err) {
-  bool full;
   struct code c = {.spec = op->spec, .code = {.kind = kind, .source = *source}};
   make_entry(op, c.entry);
   for (int i = 0; i < w->ncodes; i++)
-    if (same_code(&c, &w->codes[i])) return MKC_OK;
+    if (same_code(&c, &codes(w)[i])) return MKC_OK;
   const mkc_status st = add_blobs(w, &c, source, code, code_bytes, err);
   if (st) return st;
   c.code.source.text = NULL;
   c.code.source.plan = strdup(source->plan ? source->plan : "");
-  GROW(w->codes, w->ncodes);
-  if (full || !c.code.source.plan) {
-    free(c.code.source.plan);
-    return no_memory(err);
+  if (c.code.source.plan) buf_write(&w->codes, &c, sizeof c);
+  if (c.code.source.plan && !w->codes.failed) {
+    w->ncodes++;
+    return MKC_OK;
   }
-  w->codes[w->ncodes++] = c;
-  return MKC_OK;
+  free(c.code.source.plan);
+  return no_memory(err);
 }
 
 /* ---- writing ---- */
@@ -203,12 +194,12 @@ static int compare_codes(const void *x, const void *y) {
 static mkc_status sort(struct pack_writer *w, struct error *err) {
   int *place = calloc((size_t)w->nspecs + 1, sizeof *place);
   if (!place) return no_memory(err);
-  if (w->nspecs) qsort(w->specs, (size_t)w->nspecs, sizeof *w->specs, compare_specs);
-  for (int i = 0; i < w->nspecs; i++) place[w->specs[i].index] = i;
+  if (w->nspecs) qsort(specs(w), (size_t)w->nspecs, sizeof *specs(w), compare_specs);
+  for (int i = 0; i < w->nspecs; i++) place[specs(w)[i].index] = i;
   for (int i = 0; i < w->ncodes; i++)
-    pack_put(w->codes[i].entry + OP_SPEC, (uint64_t)place[w->codes[i].spec], 4);
+    pack_put(codes(w)[i].entry + OP_SPEC, (uint64_t)place[codes(w)[i].spec], 4);
   free(place);
-  if (w->ncodes) qsort(w->codes, (size_t)w->ncodes, sizeof *w->codes, compare_codes);
+  if (w->ncodes) qsort(codes(w), (size_t)w->ncodes, sizeof *codes(w), compare_codes);
   return MKC_OK;
 }
 
@@ -216,7 +207,7 @@ static mkc_status sort(struct pack_writer *w, struct error *err) {
 static int codes_of_op(const struct pack_writer *w, int first) {
   int n = 1;
   while (first + n < w->ncodes &&
-         pack_op_compare(w->codes[first].entry, w->codes[first + n].entry) == 0)
+         pack_op_compare(codes(w)[first].entry, codes(w)[first + n].entry) == 0)
     n++;
   return n;
 }
@@ -253,7 +244,7 @@ static void place_blob(const struct pack_writer *w, int index, uint64_t *next,
                        struct pack_blob *ret) {
   *ret = (struct pack_blob){0};
   if (index < 0) return;
-  struct blob *b = &w->blobs[index];
+  struct blob *b = &blobs(w)[index];
   if (!b->offset) {
     b->offset = *next;
     *next = (*next + b->bytes + PACK_ALIGN - 1) / PACK_ALIGN * PACK_ALIGN;
@@ -267,7 +258,7 @@ static void place_blob(const struct pack_writer *w, int index, uint64_t *next,
 static void write_record(struct layout *l, int first, int n, unsigned char *entry) {
   const uint64_t offset = here(l);
   pack_record_begin(l->out, n);
-  for (int i = first; i < first + n; i++) pack_record_add(l->out, &l->writer->codes[i].code);
+  for (int i = first; i < first + n; i++) pack_record_add(l->out, &codes(l->writer)[i].code);
   pack_put(entry + OP_RECORD, offset, 8);
   pack_put(entry + OP_RECORD_BYTES, here(l) - offset, 8);
   if (!l->out->failed) sha256(at(l, offset), (size_t)(here(l) - offset), entry + OP_RECORD_DIGEST);
@@ -277,7 +268,7 @@ static void write_record(struct layout *l, int first, int n, unsigned char *entr
 static void write_specs(struct layout *l) {
   const struct pack_writer *w = l->writer;
   for (int i = 0; i < w->nspecs; i++) {
-    const struct spec *s = &w->specs[i];
+    const struct spec *s = &specs(w)[i];
     unsigned char entry[PACK_SPEC] = {0};
     memcpy(entry + SPEC_NAME, s->name, sizeof s->name);
     memcpy(entry + SPEC_DIGEST, s->digest, sizeof s->digest);
@@ -291,8 +282,8 @@ static void write_specs(struct layout *l) {
 static void write_options(struct layout *l) {
   const struct pack_writer *w = l->writer;
   for (int i = 0; i < w->nspecs; i++)
-    for (int j = 0; j < w->specs[i].noptions; j++) {
-      const struct pack_option *o = &w->specs[i].options[j];
+    for (int j = 0; j < specs(w)[i].noptions; j++) {
+      const struct pack_option *o = &specs(w)[i].options[j];
       unsigned char entry[PACK_OPTION] = {0};
       strncpy((char *)entry + OPTION_NAME, o->name, PACK_NAME - 1);
       pack_put(entry + OPTION_VALUE, (uint32_t)o->value, 4);
@@ -308,7 +299,7 @@ static uint64_t measure_records(const struct pack_writer *w, uint64_t at) {
     struct buf record = {0};
     n = codes_of_op(w, i);
     pack_record_begin(&record, n);
-    for (int j = i; j < i + n; j++) pack_record_add(&record, &w->codes[j].code);
+    for (int j = i; j < i + n; j++) pack_record_add(&record, &codes(w)[j].code);
     at = (at + record.len + PACK_ALIGN - 1) / PACK_ALIGN * PACK_ALIGN;
     buf_finish(&record);
   }
@@ -316,10 +307,10 @@ static uint64_t measure_records(const struct pack_writer *w, uint64_t at) {
 }
 
 static void place_blobs(const struct pack_writer *w, uint64_t next) {
-  for (int i = 0; i < w->nblobs; i++) w->blobs[i].offset = 0;
+  for (int i = 0; i < w->nblobs; i++) blobs(w)[i].offset = 0;
   for (int i = 0; i < w->ncodes; i++) {
-    place_blob(w, w->codes[i].text, &next, &w->codes[i].code.text);
-    place_blob(w, w->codes[i].compiled, &next, &w->codes[i].code.code);
+    place_blob(w, codes(w)[i].text, &next, &codes(w)[i].code.text);
+    place_blob(w, codes(w)[i].compiled, &next, &codes(w)[i].code.code);
   }
 }
 
@@ -329,7 +320,7 @@ static void write_records(struct layout *l, uint64_t table) {
   for (int i = 0, op = 0, n; i < w->ncodes; i += n, op++) {
     unsigned char entry[PACK_OP];
     n = codes_of_op(w, i);
-    memcpy(entry, w->codes[i].entry, sizeof entry);
+    memcpy(entry, codes(w)[i].entry, sizeof entry);
     write_record(l, i, n, entry);
     if (!l->out->failed) memcpy(at(l, table + PACK_OP * (uint64_t)op), entry, sizeof entry);
   }
@@ -343,10 +334,10 @@ static int compare_offsets(const void *x, const void *y) {
 /* The writer's codes name blobs by index no more. */
 static void write_blobs(struct layout *l) {
   struct pack_writer *w = l->writer;
-  if (w->nblobs) qsort(w->blobs, (size_t)w->nblobs, sizeof *w->blobs, compare_offsets);
+  if (w->nblobs) qsort(blobs(w), (size_t)w->nblobs, sizeof *blobs(w), compare_offsets);
   for (int i = 0; i < w->nblobs; i++) {
-    fill(l, w->blobs[i].offset);
-    buf_write(l->out, w->blobs[i].data, w->blobs[i].bytes);
+    fill(l, blobs(w)[i].offset);
+    buf_write(l->out, blobs(w)[i].data, blobs(w)[i].bytes);
   }
 }
 

@@ -32,7 +32,8 @@ mkc_status pack_writer_code(struct pack_writer *w, const struct pack_op *op, enu
                             const struct op_source *source, const void *code, size_t code_bytes,
                             struct error *err);
 
-/* nvrtc: 1000 * major + 10 * minor of what compiled, 0 if nothing was. Appends to out. */
+/* Once a writer. nvrtc: 1000 * major + 10 * minor of what compiled, 0 if nothing was. Appends to
+ * out. */
 mkc_status pack_writer_write(struct pack_writer *w, int nvrtc, struct buf *out, struct error *err);
 
 #endif

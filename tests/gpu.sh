@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # gpu.sh - what only a GPU can show: the conformance kernels against the CPU device, the sweep of ops
-# against the float64 reference, compute-sanitizer, and times beside the card's copy bandwidth.
+# against the float64 reference, packs, compute-sanitizer, and times beside the card's copy bandwidth.
 #
 #   sh tests/gpu.sh BUILD [OUT]       BUILD: a build folder; OUT: where full logs go (default BUILD)
 #
@@ -46,6 +46,16 @@ timed() {
     --shape "$2" --repeat 21 --reference
 }
 
+# Ops from a pack of these architectures, where there is no compiler and no cache: from_pack ARCHS
+from_pack() {
+  "$maskc" build simple_gla --emit=pack --arch="$1" --dk=64 --dv=64 --pass=forward,step \
+    -o "$out/$1.mkp" || return
+  for pass in forward step; do
+    MASKC_NVRTC_PATH=/nonexistent MASKC_CACHE_DISABLE=1 "$maskc" run simple_gla --pass "$pass" \
+      --pack "$out/$1.mkp" --device "$device" -v || return
+  done
+}
+
 step "conformance, GPU = CPU device" conformance.log "$conformance" --device "${device#cuda:}" --record "$out/conformance.gpu"
 step "sweep against the reference" sweep.log "$sweep" "$device" --full
 step "decode, pools, drafts" decode.log env MASKC_TEST_DEVICE="$device" "$build/tests/test_step"
@@ -53,6 +63,8 @@ step "prefill in pieces" pieces.log env MASKC_TEST_DEVICE="$device" "$build/test
 step "offsets beyond 2^32" big_offsets.log env MASKC_TEST_DEVICE="$device" "$build/tests/test_big_offsets"
 step "decode under a Fenwick mask" fenwick.log env MASKC_TEST_DEVICE="$device" "$build/tests/test_step_fenwick"
 step "random specs against the reference" property.log "$property" --device "$device" --cases 100
+step "a pack, cubins" pack.log from_pack all
+step "a pack, its PTX" ptx.log from_pack sm_121
 if command -v compute-sanitizer >/dev/null 2>&1; then
   for tool in memcheck racecheck synccheck initcheck; do
     step "compute-sanitizer $tool" "$tool.log" sanitizer "$tool"

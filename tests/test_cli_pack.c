@@ -138,6 +138,28 @@ static void a_matrix(void **state) {
          NULL);
 }
 
+/* No progress where nobody looks, and a pack through a pipe. */
+static void in_a_pipe(void **state) {
+  struct command_result r =
+      run_program(getenv("MASKC"), *state,
+                  "build @/gated.lua --emit=pack --arch=cpu --dk=16 --dv=16 -o @/q.mkp");
+  struct buf said = {0};
+  size_t len;
+  char *bytes = read_in(*state, "q.mkp", &len);
+  buf_printf(&said, "maskc: wrote %s/q.mkp (%zu bytes)\n", (char *)*state, len);
+  assert_string_equal(r.err, buf_text(&said));
+  assert_string_equal(r.out, "");
+  command_result_finish(&r);
+  buf_finish(&said);
+  free(bytes);
+  r = run_program("sh", *state,
+                  "-c $MASKC~build~@/gated.lua~--emit=pack~--arch=cpu~--dk=16~--dv=16~-o~-"
+                  "~|~cat~>@/piped.mkp");
+  assert_int_equal(r.status, 0);
+  command_result_finish(&r);
+  expect_same(state, "q.mkp", "piped.mkp");
+}
+
 static void the_same_bytes(void **state) {
   const char *build = "build %s --emit=pack --arch=cpu --dk=%s --dv=16,32 -j%d -o @/%s";
   char line[400];
@@ -331,6 +353,7 @@ static void damaged(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_matrix),
+      cmocka_unit_test(in_a_pipe),
       cmocka_unit_test(the_same_bytes),
       cmocka_unit_test(runs),
       cmocka_unit_test(options_of_the_spec),
