@@ -8,7 +8,7 @@
 
 /* A new field has to be stored here too, under a new PACK_VERSION. */
 _Static_assert(sizeof(struct op_array) == 92, "pack_record.c stores every field of op_array");
-_Static_assert(offsetof(struct op_source, arrays) - offsetof(struct op_source, name) == 188,
+_Static_assert(offsetof(struct op_source, arrays) - offsetof(struct op_source, name) == 192,
                "pack_record.c stores every field of op_source, the tables the others");
 
 enum { ARCH = 16, ENTRY = 64, AXES = 8 };
@@ -65,6 +65,7 @@ void pack_record_add(struct buf *out, const struct pack_code *code) {
   put_u32(out, s->blocks_a_head);
   put_u32(out, s->max_levels);
   put_u32(out, s->slot_bytes);
+  put_u32(out, s->max_tokens);
   put_blob(out, &code->text);
   put_blob(out, &code->code);
   put_u32(out, (int)strlen(s->plan));
@@ -148,6 +149,7 @@ void pack_record_next(struct pack_cursor *c, struct pack_code *ret) {
   s->blocks_a_head = get_u32(c);
   s->max_levels = get_u32(c);
   s->slot_bytes = get_u32(c);
+  s->max_tokens = get_u32(c);
   if (s->max_levels > MOST_LEVELS || s->slot_bytes > MOST_SLOT_BYTES) c->failed = true;
   get_blob(c, &ret->text);
   get_blob(c, &ret->code);

@@ -5,7 +5,7 @@
  *   u32 number of codes, then of each:
  *     u32 kind (enum pack_kind)
  *     text[16] arch   text[64] entry
- *     u32 chunk, threads, smem_bytes, blocks_a_head, max_levels, slot_bytes
+ *     u32 chunk, threads, smem_bytes, blocks_a_head, max_levels, slot_bytes, max_tokens
  *     blob source   blob code (all zero when there is none)
  *     u32 length of the plan, its text
  *     u32 number of arrays, then of each:

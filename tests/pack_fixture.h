@@ -32,6 +32,7 @@ static inline struct op_source fixture_source(const char *name, const char *arch
   s.blocks_a_head = 2;
   s.max_levels = 33;
   s.slot_bytes = 4096;
+  s.max_tokens = 8;
   s.narrays = 2;
   s.arrays[0] = (struct op_array){"v", "BTHv", MKC_BF16, 0, 1, 16, 0};
   s.arrays[1] = (struct op_array){"o", "BTHv", MKC_BF16, 1, 0, 8, 1};

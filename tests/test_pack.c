@@ -53,6 +53,7 @@ static void expect_toy(const struct op_source *s, const char *arch) {
   assert_int_equal(s->blocks_a_head, 2);
   assert_int_equal(s->max_levels, 33);
   assert_int_equal(s->slot_bytes, 4096);
+  assert_int_equal(s->max_tokens, 8);
   assert_int_equal(s->narrays, 2);
   const struct op_source wrote = fixture_source("toy", arch, 64);
   assert_memory_equal(s->arrays, wrote.arrays, sizeof wrote.arrays);
@@ -343,9 +344,9 @@ static void test_limits_of_a_record(void **state) {
   for (int i = 0; i < 4; i++) assert_false(reads_with(&record, last - AT_ALIGN, no_aligns[i]));
   assert_true(reads_with(&record, last - AT_AXES, 0x414141));      /* "AAA", then the rest */
   assert_false(reads_with(&record, last - AT_AXES - 4, 0x414141)); /* seven letters */
-  /* max_levels and slot_bytes, before two blobs and the plan */
+  /* max_levels and slot_bytes, before max_tokens, two blobs and the plan */
   const size_t plan = 4 + strlen(code.source.plan), blobs = 2 * (16 + SHA256_BYTES);
-  const size_t slot_bytes = arrays + 4 + plan + blobs + 4;
+  const size_t slot_bytes = arrays + 4 + plan + blobs + 4 + 4;
   assert_true(reads_with(&record, slot_bytes, 1 << 24));
   assert_false(reads_with(&record, slot_bytes, (1 << 24) + 1));
   assert_true(reads_with(&record, slot_bytes + 4, 64));
