@@ -89,6 +89,9 @@ TILE_FN int block_start(int position, int slot) { return position >> (slot + 1) 
 /* 0 of 0, 1 of 1, 2 of 2 and 3, ...: of x ^ y the level at which the token at x reads that at y. */
 TILE_FN int bit_length(int x) { return 32 - tile_clz((u32)x); }
 
+/* of a set of slots that is not empty */
+TILE_FN int lowest_slot(u32 set) { return bit_length((int)(set & (0u - set))) - 1; }
+
 TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
   TILE_SMEM_BEGIN(SMEM_BYTES);
   TILE_SMEM(float, tokens, 0, TOKENS * TOKEN);
@@ -113,6 +116,10 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
     const int end = begin + kept;
     /* the highest bit of the position that these tokens change, or -1 */
     const int carry = bit_length(begin ^ end) - 1;
+    if (begin != 0) {
+      const float *next = states + lowest_slot((u32)begin) * a.state.slot;
+//% print_prefetch("      ", "next")
+    }
 //% print_per_head("    ")
 //% print_pointers("    ")
 //% print_token_values()
@@ -165,11 +172,15 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% end
 
     /* the states before these tokens */
-    for (int slot = 0; slot < slots; slot++) {
-      if (!(begin >> slot & 1)) continue;
+    for (u32 left = (u32)begin; left != 0; left &= left - 1) {
+      const int slot = lowest_slot(left);
       float *state = states + slot * a.state.slot;
       const int start = block_start(begin, slot);
 //% print_load("      ", "state")
+      if ((left & (left - 1)) != 0) {
+        const float *next = states + lowest_slot(left & (left - 1)) * a.state.slot;
+//% print_prefetch("        ", "next")
+      }
       for (int i = 0; i < count; i++) { /* the state through a token */
         float *token = tokens + i * TOKEN;
         const int level = bit_length((begin + i) ^ start);

@@ -197,6 +197,15 @@ $(indent)  load_state(s[n], $(at) + n * (ROW_LANES * DV));
 //% end
 $(indent)}
 //% end
+//% function print_prefetch(indent, at)
+$(indent)TILE_UNROLL
+$(indent)for (int n = 0; n < LANE_ROWS; n++)
+//% if dk_rows ~= dk then
+$(indent)  if (ROW_LANES * n + row_lane < DK) tile_prefetch($(at) + n * (ROW_LANES * DV));
+//% else
+$(indent)  tile_prefetch($(at) + n * (ROW_LANES * DV));
+//% end
+//% end
 //% function print_store(indent, at)
 $(indent)TILE_UNROLL
 $(indent)for (int n = 0; n < LANE_ROWS; n++) {

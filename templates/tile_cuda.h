@@ -111,6 +111,9 @@ TILE_FN void st_u32x4(void *p, u32 x, u32 y, u32 z, u32 w) {
   *(tile_u4 *)p = v;
 }
 
+/* the line of global memory that p is in starts on its way to L2 */
+TILE_FN void tile_prefetch(const void *p) { asm volatile("prefetch.global.L2 [%0];" :: "l"(p)); }
+
 /* 16 bytes from src to dst, either side global or shared, both 16-byte aligned */
 TILE_FN void copy_16(void *dst, const void *src) { *(tile_u4 *)dst = *(const tile_u4 *)src; }
 

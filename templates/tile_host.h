@@ -302,6 +302,7 @@ TILE_COPY(4, tile_v1)
 #define st_f32x4(p, x, y, z, w) tile_st_f4((p), (x), (y), (z), (w), TILE_SITE("st_f32x4"))
 #define ld_u32x4(r, p) tile_ld_u4((r), (p), TILE_SITE("ld_u32x4"))
 #define st_u32x4(p, x, y, z, w) tile_st_u4((p), (x), (y), (z), (w), TILE_SITE("st_u32x4"))
+#define tile_prefetch(p) (void)ld_u32(p) /* a stray one would be harmless, but is none of ours */
 #define copy_16(dst, src) tile_copy_16((dst), (src), TILE_SITE("copy_16"))
 #define copy_8(dst, src) tile_copy_8((dst), (src), TILE_SITE("copy_8"))
 #define copy_4(dst, src) tile_copy_4((dst), (src), TILE_SITE("copy_4"))

@@ -54,6 +54,13 @@ TILE_KERNEL(conform_ld_st_u32x4, memory_args, THREADS, 1) {
   st_u32x4(a.out + 4 * i, y[0], y[1], y[2], y[3]);
 }
 
+/* what it does cannot be seen, but that it changes nothing */
+TILE_KERNEL(conform_tile_prefetch, memory_args, THREADS, 1) {
+  const i64 i = tile_block() * THREADS + tile_tid();
+  tile_prefetch(a.in + i);
+  st_u32(a.out + i, ld_u32(a.in + i));
+}
+
 TILE_KERNEL(conform_copy_16, memory_args, THREADS, 1) {
   TILE_SMEM_BEGIN(SMEM_BYTES);
   TILE_SMEM(u32, s, 0, 4 * THREADS);

@@ -251,6 +251,10 @@ static void expect_clz(const struct op *op, const unsigned *in, unsigned *out) {
   }
 }
 
+static void expect_same(const struct op *op, const unsigned *in, unsigned *out) {
+  for (int i = 0; i < 128 * op->blocks; i++) out[i] = in[i];
+}
+
 static void expect_nan(const struct op *op, const unsigned *in, unsigned *out) {
   (void)in;
   for (int i = 0; i < 128 * op->blocks; i++) out[i] = 0x7fffffffu;
@@ -294,6 +298,7 @@ const struct op ops[] = {
          expect_swap_4),
     MOVE("ld_u32x4, st_u32x4", "memory.k.c", "conform_ld_st_u32x4", 1024, 1024, 2, 4096,
          expect_swap_4),
+    MOVE("tile_prefetch", "memory.k.c", "conform_tile_prefetch", 256, 256, 2, 0, expect_same),
     MOVE("copy_16", "memory.k.c", "conform_copy_16", 1024, 1024, 2, 4096, expect_swap_4),
     MOVE("copy_8", "memory.k.c", "conform_copy_8", 512, 512, 2, 4096, expect_swap_2),
     MOVE("copy_4", "memory.k.c", "conform_copy_4", 256, 256, 2, 4096, expect_swap_1),
