@@ -129,8 +129,8 @@ static void emit_title(struct emission *e) {
 static void emit_sizes(struct emission *e) {
   static const char *const kinds[] = {[MKC_F32] = "f32", [MKC_BF16] = "bf16", [MKC_F16] = "f16"};
   const struct plan *p = e->plan;
-  buf_printf(&e->slots, "dk = %d, dv = %d, chunk = %d, min_blocks = %d,\n", p->config.dk,
-             p->config.dv, p->config.chunk, p->blocks_an_sm);
+  buf_printf(&e->slots, "dk = %d, dv = %d, chunk = %d, min_blocks = %d, halves = %d,\n",
+             p->config.dk, p->config.dv, p->config.chunk, p->blocks_an_sm, p->halves ? 2 : 1);
   /* the storage type, and what the vocabulary calls it: pack_bf16x2 */
   emit_string(&e->slots, "element", ctype(p->config.dtype));
   emit_string(&e->slots, "kind", kinds[p->config.dtype]);

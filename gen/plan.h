@@ -24,6 +24,7 @@ struct plan {
   struct gen_config config; /* arch, pass, dtype, dk, dv as asked; chunk as chosen */
   int dv_tile;              /* value channels of a block */
   int stages;               /* chunks in flight; 0: no chunks */
+  int halves;               /* 2: two warps share 16 value channels, each half the rows; else 0 */
   int near_slots;           /* states of a fenwick mask that a block has in shared memory */
   int threads;              /* a block */
   int blocks_a_head;

@@ -51,8 +51,10 @@ static int smem_bytes(const struct plan *p, const struct variant *v,
 
 /* Registers a thread wants: the accumulators of a state, of a chunk's output and of a level's part
  * of it, fragments, addresses. Fitted to what ptxas takes. */
-static int registers_wanted(const struct gen_config *c) {
-  return scan_round_up(c->dk, 16) / 2 + c->chunk + 90;
+static int registers_wanted(const struct plan *p) {
+  const int dk = scan_round_up(p->config.dk, 16), chunk = p->config.chunk;
+  if (p->halves && chunk * dk <= 64 * 128) return chunk * dk / 128 + 122; /* keeps its rows of Q */
+  return (dk / 2 + chunk) / (p->halves ? 2 : 1) + 90;
 }
 
 /* The states in shared memory: as many as there is room for beside what the blocks of an SM need.
@@ -79,9 +81,9 @@ static double live_slots(int chunk) {
  * its part of O, with the loads of q and of the state that it waits for. */
 static void predict_steps(struct plan *p) {
   const double ns_a_token = 1e3 / p->config.chunk, size = p->config.chunk / 64.0;
-  const int warps = p->threads / 32;
+  const double warps = p->threads / 32 / (p->halves ? 1.7 : 1), waits = p->halves ? 0.6 : 1;
   const double of_slot = 0.001 * p->config.dk * live_slots(p->config.chunk);
-  p->alone_ns = (0.9 + 0.2 * live_slots(p->config.chunk)) * ns_a_token;
+  p->alone_ns = waits * (0.9 + 0.2 * live_slots(p->config.chunk)) * ns_a_token;
   p->share_ns = warps * size * (0.165 + 0.0011 * p->config.dk + of_slot) * ns_a_token;
 }
 
@@ -98,16 +100,29 @@ static void predict_rates(struct plan *p, double other_bytes) {
   p->rate_ns = fmax(memory + l2, tensor + p_again);
 }
 
+/* Each candidate once more, with two warps for 16 value channels, where there are rows and rows of
+ * k for both. */
+static int with_halves(struct plan *plans, int n) {
+  int all = n;
+  for (int i = 0; i < n; i++) {
+    const struct plan *p = &plans[i];
+    if (p->config.chunk < 32 || scan_round_up(p->config.dk, 16) % 32 != 0) continue;
+    plans[all] = *p;
+    plans[all++].halves = 2;
+  }
+  return all;
+}
+
 static int candidates(const struct variant *v, const struct gen_config *config,
                       const struct target *target, struct plan *ret, struct arena *a) {
   struct scan_roles roles;
   scan_roles_of(v, a, &roles);
-  const int n =
-      scan_candidates(&schedule_fenwick, config, target, all_chunks, NCHUNKS, MOST_STAGES, ret);
+  const int n = with_halves(ret, scan_candidates(&schedule_fenwick, config, target, all_chunks,
+                                                 NCHUNKS, MOST_STAGES, ret));
   for (int i = 0; i < n; i++) {
     struct plan *p = &ret[i];
     p->smem_bytes = smem_bytes(p, v, &roles);
-    scan_fit(p, v, &roles, registers_wanted(&p->config), a);
+    scan_fit(p, v, &roles, registers_wanted(p), a);
     place_slots(p);
     predict_steps(p);
     predict_rates(p, scan_other_bytes(v, &roles, config->dv) +

@@ -329,7 +329,7 @@ static bool reduces_over_dv(const struct variant *v, const struct scan_roles *ro
 
 void scan_fit(struct plan *p, const struct variant *v, const struct scan_roles *roles,
               int registers, struct arena *a) {
-  const int warps = p->dv_tile / 16;
+  const int warps = p->dv_tile / 16 * (p->halves ? 2 : 1);
   p->threads = warps * 32;
   const int given = registers_given(p->target, warps);
   p->blocks_a_head = (p->config.dv + p->dv_tile - 1) / p->dv_tile;

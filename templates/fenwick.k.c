@@ -18,9 +18,10 @@
 //% -- for each time that blocks are joined, not once a chunk, and a chunk reads as many states as its
 //% -- position has bits and writes one.
 //% --
-//% -- Each warp has 16 rows of S' (dv x dk) of every state. Rounded and repacked they are the B operand
-//% -- of Q S, and so they are stored: a lane reads back what it wrote itself, from shared memory the
-//% -- states of the smallest blocks (NEAR_SLOTS of them), from the workspace the others; nobody waits.
+//% -- Each warp makes 16 rows of S' (dv x dk) of every state, or half of them (halves, walk.k.c). Rounded
+//% -- and repacked they are the B operand of Q S, and so they are stored: a lane reads back what it, or
+//% -- that of the other half a chunk before, wrote, from shared memory the states of the smallest blocks
+//% -- (NEAR_SLOTS of them), from the workspace the others; nobody waits.
 //% -- Blocks smaller than a chunk are states at the ends of a sequence only, which may lie anywhere in
 //% -- a chunk: those of h0 are read by the rest of their chunk.
 //% keys = { { name = "q", field = q_field, array = q_array, row = row_q },
@@ -29,6 +30,7 @@
 //% square_p, decay_inputs = true, {}
 //% include("templates/walk.k.c")
 //% include("templates/levels.k.c")
+//% local keep_q = halves == 2 and chunk * dk_pad <= 64 * 128 -- 64 registers
 //% print_title()
 
 enum {
@@ -40,14 +42,14 @@ enum {
 //% print_level_enum()
 //% if near_slots > 0 then
 
-  /* a state: for each warp and 16 columns of dk four words a lane */
-  SLOT = WARPS * ($(K) / 16) * 32 * 4,
+  /* a state: for each 16 rows of S' and columns of dk four words a lane */
+  SLOT = (DV_TILE / 16) * ($(K) / 16) * 32 * 4,
   NEAR_SLOTS = $(near_slots), /* states in shared memory: of blocks of CHUNK tokens, 2 CHUNK, ... */
   SMEM_SLOTS = ($(last) + 15) / 16 * 16,
 //% last = "SMEM_SLOTS + 4 * NEAR_SLOTS * SLOT"
 //% else
 
-  SLOT = WARPS * ($(K) / 16) * 32 * 4, /* a state: for each warp and 16 columns of dk four words a lane */
+  SLOT = (DV_TILE / 16) * ($(K) / 16) * 32 * 4, /* a state: for each 16 rows of S' and columns of dk four words a lane */
 //% end
 //% if token then
   SMEM_TABLE = $(last),
@@ -61,18 +63,18 @@ enum {
 //% print_level_functions()
 
 /* the state of 16 rows of S', rounded, in the order of the B operands of Q S; to, from: the lane's */
-TILE_FN void store_state(u32 *to, float state[$(K) / 8][4]) {
+TILE_FN void store_state(u32 *to, float state[$(k_of_warp) / 8][4]) {
   TILE_UNROLL
-  for (int kb = 0; kb < $(K) / 16; kb++) {
+  for (int kb = 0; kb < $(k_of_warp) / 16; kb++) {
     const float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
     st_u32x4(to + 128 * kb, pack_$(kind)x2(s0[0], s0[1]), pack_$(kind)x2(s1[0], s1[1]),
              pack_$(kind)x2(s0[2], s0[3]), pack_$(kind)x2(s1[2], s1[3]));
   }
 }
 
-TILE_FN void add_state(float state[$(K) / 8][4], const u32 *from$(decay and ", float factor" or "")) {
+TILE_FN void add_state(float state[$(k_of_warp) / 8][4], const u32 *from$(decay and ", float factor" or "")) {
   TILE_UNROLL
-  for (int kb = 0; kb < $(K) / 16; kb++) {
+  for (int kb = 0; kb < $(k_of_warp) / 16; kb++) {
     float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
     u32 s[4];
     ld_u32x4(s, from + 128 * kb);
@@ -117,7 +119,13 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
 //% end
 //% print_start()
   const u32 first_chunk = (u32)(position / CHUNK);
+//% if halves == 2 then
+  /* in a slot: what meets the warp's columns of Q S, and the half of it that the warp makes */
+  const int read_at = column * ($(K) / 16) * 128 + 4 * lane;
+  const int lane_at = read_at + half * ($(K) / 32) * 128;
+//% else
   const int lane_at = warp * ($(K) / 16) * 128 + 4 * lane; /* in a slot */
+//% end
 //% if near_slots > 0 then
   u32 *near = sSlots + lane_at;
 //% end
@@ -200,22 +208,33 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
     }
 
     /* O = sum over the blocks before the chunk of diag(2^b w) Q S */
-    float out[ROW_BLOCKS][2][4] = {{{0}}};
+    float out[$(warp_blocks)][2][4] = {{{0}}};
+//% if keep_q then
+    u32 aq[$(warp_blocks)][$(K) / 16][4]; /* the warp's rows of Q, for all of the states */
+    TILE_UNROLL
+    for (int mb = 0; mb < $(warp_blocks); mb++)
+      TILE_UNROLL
+      for (int kb = 0; kb < $(K) / 16; kb++)
+        ldmatrix_x4(aq[mb][kb], q + ($(block_row("mb")) + a_row) * QK_ROW + a_col + 16 * kb);
+//% end
     for (u32 left = live; left != 0; left &= left - 1) {
       const int slot = first_slot(left);
-      float part[ROW_BLOCKS][2][4] = {{{0}}};
+      float part[$(warp_blocks)][2][4] = {{{0}}};
       if (slot < slots) { /* where it is not, the weights are NaN */
-        const u32 *from = $(at_slot);
+        const u32 *from = $(at_slot)$(halves == 2 and " + (read_at - lane_at)" or "");
         TILE_UNROLL
         for (int kb = 0; kb < $(K) / 16; kb++) {
           u32 s[4]; /* two B operands, of 8 columns of O each */
           ld_u32x4(s, from + 128 * kb);
           TILE_UNROLL
-          for (int mb = 0; mb < ROW_BLOCKS; mb++) {
+          for (int mb = 0; mb < $(warp_blocks); mb++) {
+//% local aq = keep_q and "aq[mb][kb]" or "aq"
+//% if not keep_q then
             u32 aq[4];
-            ldmatrix_x4(aq, q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb);
-            mma_m16n8k16_$(kind)(part[mb][0], aq, s);
-            mma_m16n8k16_$(kind)(part[mb][1], aq, s + 2);
+            ldmatrix_x4(aq, q + ($(block_row("mb")) + a_row) * QK_ROW + a_col + 16 * kb);
+//% end
+            mma_m16n8k16_$(kind)(part[mb][0], $(aq), s);
+            mma_m16n8k16_$(kind)(part[mb][1], $(aq), s + 2);
           }
         }
       }
@@ -226,8 +245,8 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
       const float of_slot = tile_exp2(warp_shuffle_idx_f32(kept, slot));
 //% end
       TILE_UNROLL
-      for (int mb = 0; mb < ROW_BLOCKS; mb++) {
-        const int i0 = 16 * mb + frag_row, i1 = i0 + 8;
+      for (int mb = 0; mb < $(warp_blocks); mb++) {
+        const int i0 = $(block_row("mb")) + frag_row, i1 = i0 + 8;
         const int level0 = slot < LOG2_CHUNK ? bit_length((u32)(i0 ^ begins)) : level;
         const int level1 = slot < LOG2_CHUNK ? bit_length((u32)(i1 ^ begins)) : level;
         float w0 = weights[i0 * LEVEL_ROW + level0], w1 = weights[i1 * LEVEL_ROW + level1];
@@ -252,12 +271,15 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
     kept += table[SUM + CHUNK - 1];
 //% end
     const int end = chunk_rows(T, t0);
+//% if halves == 2 then
+    if (end < CHUNK) barrier_sync(); /* a slot of h0 that is replaced has been read */
+//% end
     int first_row = 0; /* of the block */
     for (int left = end == CHUNK || a.ht.at ? end : 0; left != 0;) {
       const int bit = bit_length((u32)left) - 1, rows = 1 << bit; /* the block's */
       left -= rows;
       TILE_UNROLL
-      for (int nb = 0; nb < $(K) / 8; nb++) state[nb][0] = state[nb][1] = state[nb][2] = state[nb][3] = 0.0f;
+      for (int nb = 0; nb < $(k_of_warp) / 8; nb++) state[nb][0] = state[nb][1] = state[nb][2] = state[nb][3] = 0.0f;
       TILE_UNROLL
       for (int jb = 0; jb < ROW_BLOCKS; jb++) {
         if (16 * jb + 16 <= first_row || 16 * jb >= first_row + rows) continue;
@@ -274,9 +296,9 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
         vt[2] = pack_$(kind)x2($(kind)lo_f32(vf[1]) * w[2], $(kind)hi_f32(vf[1]) * w[3]);
         vt[3] = pack_$(kind)x2($(kind)lo_f32(vf[3]) * w[2], $(kind)hi_f32(vf[3]) * w[3]);
         TILE_UNROLL
-        for (int nb = 0; nb < $(K) / 16; nb++) {
+        for (int nb = 0; nb < $(k_of_warp) / 16; nb++) {
           u32 bk[4];
-          ldmatrix_x4_trans(bk, k + (16 * jb + a_row) * QK_ROW + a_col + 16 * nb);
+          ldmatrix_x4_trans(bk, k + (16 * jb + a_row) * QK_ROW + a_col + 16 * nb$(halves == 2 and " + half * (" .. k_of_warp .. ")" or ""));
           mma_m16n8k16_$(kind)(state[2 * nb], vt, bk);
           mma_m16n8k16_$(kind)(state[2 * nb + 1], vt, bk + 2);
         }
@@ -309,9 +331,12 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
       u32 vf[4];
       ldmatrix_x4_trans(vf, v + 16 * jb * V_ROW);
       TILE_UNROLL
-      for (int mb = jb; mb < ROW_BLOCKS; mb++) {
+      for (int mb = $(halves == 2 and "jb / 2" or "jb"); mb < $(warp_blocks); mb++) {
         u32 ap[4];
-        ldmatrix_x4(ap, sP + (16 * mb + a_row) * P_ROW + a_col + 16 * jb);
+//% if halves == 2 then
+        if (jb > 2 * mb + half) continue;
+//% end
+        ldmatrix_x4(ap, sP + ($(block_row("mb")) + a_row) * P_ROW + a_col + 16 * jb);
         mma_m16n8k16_$(kind)(out[mb][0], ap, vf);
         mma_m16n8k16_$(kind)(out[mb][1], ap, vf + 2);
       }
@@ -327,7 +352,7 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
       const float of_slot = tile_exp2(warp_shuffle_idx_f32(kept, slot));
 //% end
       TILE_UNROLL
-      for (int nb = 0; nb < $(K) / 8; nb++)
+      for (int nb = 0; nb < $(k_of_warp) / 8; nb++)
         state[nb][0] = state[nb][1] = state[nb][2] = state[nb][3] = lost ? tile_nan() : 0.0f;
       if (!lost && (given >> slot & 1)) { /* not rounded */
         const float *from = h0 + slot * a.h0.slot;

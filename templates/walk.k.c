@@ -36,7 +36,7 @@
 //% --   print_next_gates()           loads for the table after the next, once P is complete
 //% --   print_output()               out[ROW_BLOCKS][2][4] as the spec wants it, to sO; }
 //% --   print_end()                  the last store, the last state
-//% warps = dv_tile // 16
+//% warps = dv_tile // 16 * halves
 //% K = dk == dk_pad and "DK" or "DK_PAD" -- columns that the matrix operations see
 //% local padded_dv = dv % dv_tile ~= 0
 //% local channels = not padded_dv and "DV_TILE" or splits == 1 and "DV" or "channels" -- of a block
@@ -75,6 +75,13 @@
 //%   for i, x in ipairs(elements) do values[i] = kind .. half .. "_f32(" .. x.field .. row .. ")" end
 //%   return join(output.per_head and "per_head", o, unpack(values))
 //% end
+//% -- halves = 2: two warps share 16 columns of V, and each has every second block of 16 rows of O and
+//% -- half of the rows of k of a state. So a block has twice the warps, which hide more of each other's
+//% -- waits; where few blocks share an SM that is most of what there is to hide.
+//% columns_of = halves == 2 and "16 * column" or "16 * warp" -- the first of the warp's
+//% warp_blocks = halves == 2 and "ROW_BLOCKS / 2" or "ROW_BLOCKS" -- of 16 rows
+//% function block_row(mb) return halves == 2 and "(32 * " .. mb .. " + 16 * half)" or "16 * " .. mb end
+//% k_of_warp = halves == 2 and K .. " / 2" or K -- rows of k of a state
 //% local scaled = scale and " * scale" or ""
 //% local minus_offset = max_levels and " - offset" or ""
 //% if not max_levels then levels_map = false end
@@ -103,7 +110,7 @@
   SPLITS = $(splits), /* blocks a head */
   CHUNK = $(chunk), /* tokens a step */
   STAGES = $(stages), /* chunks of q, k and v in shared memory */
-  WARPS = DV_TILE / 16,
+  WARPS = $(halves == 2 and "2 * " or "")DV_TILE / 16,
   THREADS = 32 * WARPS,
   ROW_BLOCKS = CHUNK / 16,
 //% if token or inputs[1] then
@@ -160,10 +167,10 @@ $(indent)v_at += $(loaded) * a.v.token;
 //% -- what the block and the lane have of a state's matrix: `statement` for each element, k and v
 //% function each_state_element(statement)
     TILE_UNROLL
-    for (int n = 0; n < $(K) / 8; n++)
+    for (int n = 0; n < $(k_of_warp) / 8; n++)
       TILE_UNROLL
       for (int e = 0; e < 4; e++) {
-        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
+        const int k = $(halves == 2 and "half * (" .. k_of_warp .. ") + " or "")8 * n + frag_col + (e & 1), v = $(columns_of) + frag_row + 8 * (e >> 1);
 //% if dk ~= dk_pad and padded_dv then
         if (k < DK && v < $(channels)) $(statement);
 //% elseif dk ~= dk_pad then
@@ -252,6 +259,9 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% function print_start()
 
   const int lane = tile_lane(), warp = tile_warp();
+//% if halves == 2 then
+  const int column = warp / 2, half = warp % 2; /* the warp's columns of V, and of its rows */
+//% end
   const int frag_row = lane >> 2, frag_col = 2 * (lane & 3); /* of an mma accumulator */
   /* this lane's row and column of an ldmatrix: A operands, and either operand stored transposed; B
    * stored [n][k] */
@@ -295,8 +305,12 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
   const float scale = $(scale.value);
 //% end
 
+//% if halves == 2 then
+  /* 16 rows of S' (dv), half the columns of dk, as mma accumulators */
+//% else
   /* rows 16 warp .. 16 warp + 15 of S' (dv), all columns of dk, as mma accumulators */
-  float state[$(K) / 8][4] = {{0}};
+//% end
+  float state[$(k_of_warp) / 8][4] = {{0}};
 //% if normaliser then
 //% print_rowsum_start()
 //% elseif not max_levels then
@@ -337,7 +351,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
     const $(element) *e = s$(erase_tile:upper()) + stage * QK_TILE;
 //% end
     /* the warp's 16 columns of V, for ldmatrix with transposition */
-    const $(element) *v = sV + stage * V_TILE + a_row * V_ROW + 16 * warp + a_col;
+    const $(element) *v = sV + stage * V_TILE + a_row * V_ROW + $(columns_of) + a_col;
 //% if token then
     const float *table = sTable + (n & 1) * TABLE;
 //% end
@@ -413,12 +427,12 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% function print_output()
 //% if normaliser then print_row_factors() end
     TILE_UNROLL
-    for (int mb = 0; mb < ROW_BLOCKS; mb++) {
+    for (int mb = 0; mb < $(warp_blocks); mb++) {
 //% if normaliser then
-      const float *factor = sRowFactor + 16 * mb + frag_row;
+      const float *factor = sRowFactor + $(block_row("mb")) + frag_row;
       const float r0 = factor[0], r1 = factor[8];
 //% elseif read then
-      const float *read = table + READ + 16 * mb + frag_row;
+      const float *read = table + READ + $(block_row("mb")) + frag_row;
       const float r0 = read[0]$(scaled), r1 = read[8]$(scaled);
 //% end
       TILE_UNROLL
@@ -428,7 +442,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% elseif scale then
         scale4(out[mb][nb], scale, scale);
 //% end
-        const int at = (16 * mb + frag_row) * V_ROW + 16 * warp + 8 * nb + frag_col;
+        const int at = ($(block_row("mb")) + frag_row) * V_ROW + $(columns_of) + 8 * nb + frag_col;
 //% if output then
 //% for _, x in ipairs(elements) do
         const u32 $(x.field)0 = ld_u32($(of[x.field]) + at);

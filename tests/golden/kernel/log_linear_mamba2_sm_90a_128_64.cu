@@ -15,8 +15,8 @@
  *   input dl [B,T,H,levels] fp32
  *   param D [H] fp32
  *
- * (fenwick chunk=64 dv_tile=64 stages=2 threads=128 smem=219776 blocks_a_head=1)
- * 832 bytes and 106 kFLOP a token of one head; on H100 SXM 80GB the floor is 0.28 ns, predicted 0.588 ns
+ * (fenwick chunk=64 dv_tile=64 stages=2 threads=256 smem=219776 blocks_a_head=1)
+ * 832 bytes and 106 kFLOP a token of one head; on H100 SXM 80GB the floor is 0.28 ns, predicted 0.576 ns
  */
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 /* SPDX-License-Identifier: MIT
@@ -180,7 +180,7 @@ enum {
   SPLITS = 1, /* blocks a head */
   CHUNK = 64, /* tokens a step */
   STAGES = 2, /* chunks of q, k and v in shared memory */
-  WARPS = DV_TILE / 16,
+  WARPS = 2 * DV_TILE / 16,
   THREADS = 32 * WARPS,
   ROW_BLOCKS = CHUNK / 16,
   GATE_WARP = ROW_BLOCKS % WARPS, /* the warp with the least of P to compute */
@@ -205,8 +205,8 @@ enum {
   LOG2_CHUNK = 6,
   SMEM_LEVELS_1 = SMEM_O + 2 * V_TILE,
 
-  /* a state: for each warp and 16 columns of dk four words a lane */
-  SLOT = WARPS * (DK / 16) * 32 * 4,
+  /* a state: for each 16 rows of S' and columns of dk four words a lane */
+  SLOT = (DV_TILE / 16) * (DK / 16) * 32 * 4,
   NEAR_SLOTS = 6, /* states in shared memory: of blocks of CHUNK tokens, 2 CHUNK, ... */
   SMEM_SLOTS = (SMEM_LEVELS_1 + 4 * STAGES * LEVEL_TILE + 15) / 16 * 16,
   SMEM_TABLE = SMEM_SLOTS + 4 * NEAR_SLOTS * SLOT,
@@ -412,18 +412,18 @@ TILE_FN void map_levels(float *lambda, const float *param_L, int levels, int ski
 }
 
 /* the state of 16 rows of S', rounded, in the order of the B operands of Q S; to, from: the lane's */
-TILE_FN void store_state(u32 *to, float state[DK / 8][4]) {
+TILE_FN void store_state(u32 *to, float state[DK / 2 / 8][4]) {
   TILE_UNROLL
-  for (int kb = 0; kb < DK / 16; kb++) {
+  for (int kb = 0; kb < DK / 2 / 16; kb++) {
     const float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
     st_u32x4(to + 128 * kb, pack_bf16x2(s0[0], s0[1]), pack_bf16x2(s1[0], s1[1]),
              pack_bf16x2(s0[2], s0[3]), pack_bf16x2(s1[2], s1[3]));
   }
 }
 
-TILE_FN void add_state(float state[DK / 8][4], const u32 *from, float factor) {
+TILE_FN void add_state(float state[DK / 2 / 8][4], const u32 *from, float factor) {
   TILE_UNROLL
-  for (int kb = 0; kb < DK / 16; kb++) {
+  for (int kb = 0; kb < DK / 2 / 16; kb++) {
     float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
     u32 s[4];
     ld_u32x4(s, from + 128 * kb);
@@ -462,6 +462,7 @@ TILE_KERNEL(log_linear_mamba2_forward, op_args, THREADS, 1) {
   TILE_SMEM(float, sTable, SMEM_TABLE, 2 * TABLE); /* of this chunk and the next */
 
   const int lane = tile_lane(), warp = tile_warp();
+  const int column = warp / 2, half = warp % 2; /* the warp's columns of V, and of its rows */
   const int frag_row = lane >> 2, frag_col = 2 * (lane & 3); /* of an mma accumulator */
   /* this lane's row and column of an ldmatrix: A operands, and either operand stored transposed; B
    * stored [n][k] */
@@ -498,8 +499,8 @@ TILE_KERNEL(log_linear_mamba2_forward, op_args, THREADS, 1) {
   per_head.param_D = a.param_D.at[head * a.param_D.heads / H * a.param_D.head];
   const float *param_L = a.param_L.at + head * a.param_L.heads / H * a.param_L.head;
 
-  /* rows 16 warp .. 16 warp + 15 of S' (dv), all columns of dk, as mma accumulators */
-  float state[DK / 8][4] = {{0}};
+  /* 16 rows of S' (dv), half the columns of dk, as mma accumulators */
+  float state[DK / 2 / 8][4] = {{0}};
 
   for (int i = 0; i < STAGES - 1; i++) {
     if (i < chunks) {
@@ -530,7 +531,9 @@ TILE_KERNEL(log_linear_mamba2_forward, op_args, THREADS, 1) {
 
   int stage = 0;
   const u32 first_chunk = (u32)(position / CHUNK);
-  const int lane_at = warp * (DK / 16) * 128 + 4 * lane; /* in a slot */
+  /* in a slot: what meets the warp's columns of Q S, and the half of it that the warp makes */
+  const int read_at = column * (DK / 16) * 128 + 4 * lane;
+  const int lane_at = read_at + half * (DK / 32) * 128;
   u32 *near = sSlots + lane_at;
   u32 *far = (u32 *)a.workspace + (i64)block * slots * SLOT + lane_at;
   u32 live = 0; /* bit l: there is a block of 2^l tokens */
@@ -544,10 +547,10 @@ TILE_KERNEL(log_linear_mamba2_forward, op_args, THREADS, 1) {
       if (slot >= slots) break; /* h0 has no such slot: its weights are NaN */
       const float *from = h0 + slot * a.h0.slot;
     TILE_UNROLL
-    for (int n = 0; n < DK / 8; n++)
+    for (int n = 0; n < DK / 2 / 8; n++)
       TILE_UNROLL
       for (int e = 0; e < 4; e++) {
-        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
+        const int k = half * (DK / 2) + 8 * n + frag_col + (e & 1), v = 16 * column + frag_row + 8 * (e >> 1);
         state[n][e] = from[k * DV + v];
       }
       store_state(slot_at(near, far, slot), state);
@@ -557,7 +560,7 @@ TILE_KERNEL(log_linear_mamba2_forward, op_args, THREADS, 1) {
     const i64 t0 = (i64)n * CHUNK - offset;
     const bf16 *q = sQ + stage * QK_TILE, *k = sK + stage * QK_TILE;
     /* the warp's 16 columns of V, for ldmatrix with transposition */
-    const bf16 *v = sV + stage * V_TILE + a_row * V_ROW + 16 * warp + a_col;
+    const bf16 *v = sV + stage * V_TILE + a_row * V_ROW + 16 * column + a_col;
     const float *table = sTable + (n & 1) * TABLE;
 
     cp_async_wait(STAGES - 2);
@@ -643,22 +646,26 @@ TILE_KERNEL(log_linear_mamba2_forward, op_args, THREADS, 1) {
     }
 
     /* O = sum over the blocks before the chunk of diag(2^b w) Q S */
-    float out[ROW_BLOCKS][2][4] = {{{0}}};
+    float out[ROW_BLOCKS / 2][2][4] = {{{0}}};
+    u32 aq[ROW_BLOCKS / 2][DK / 16][4]; /* the warp's rows of Q, for all of the states */
+    TILE_UNROLL
+    for (int mb = 0; mb < ROW_BLOCKS / 2; mb++)
+      TILE_UNROLL
+      for (int kb = 0; kb < DK / 16; kb++)
+        ldmatrix_x4(aq[mb][kb], q + ((32 * mb + 16 * half) + a_row) * QK_ROW + a_col + 16 * kb);
     for (u32 left = live; left != 0; left &= left - 1) {
       const int slot = first_slot(left);
-      float part[ROW_BLOCKS][2][4] = {{{0}}};
+      float part[ROW_BLOCKS / 2][2][4] = {{{0}}};
       if (slot < slots) { /* where it is not, the weights are NaN */
-        const u32 *from = slot_at(near, far, slot);
+        const u32 *from = slot_at(near, far, slot) + (read_at - lane_at);
         TILE_UNROLL
         for (int kb = 0; kb < DK / 16; kb++) {
           u32 s[4]; /* two B operands, of 8 columns of O each */
           ld_u32x4(s, from + 128 * kb);
           TILE_UNROLL
-          for (int mb = 0; mb < ROW_BLOCKS; mb++) {
-            u32 aq[4];
-            ldmatrix_x4(aq, q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb);
-            mma_m16n8k16_bf16(part[mb][0], aq, s);
-            mma_m16n8k16_bf16(part[mb][1], aq, s + 2);
+          for (int mb = 0; mb < ROW_BLOCKS / 2; mb++) {
+            mma_m16n8k16_bf16(part[mb][0], aq[mb][kb], s);
+            mma_m16n8k16_bf16(part[mb][1], aq[mb][kb], s + 2);
           }
         }
       }
@@ -667,8 +674,8 @@ TILE_KERNEL(log_linear_mamba2_forward, op_args, THREADS, 1) {
       const int level = slot < 24 ? slot + 1 : 24;
       const float of_slot = tile_exp2(warp_shuffle_idx_f32(kept, slot));
       TILE_UNROLL
-      for (int mb = 0; mb < ROW_BLOCKS; mb++) {
-        const int i0 = 16 * mb + frag_row, i1 = i0 + 8;
+      for (int mb = 0; mb < ROW_BLOCKS / 2; mb++) {
+        const int i0 = (32 * mb + 16 * half) + frag_row, i1 = i0 + 8;
         const int level0 = slot < LOG2_CHUNK ? bit_length((u32)(i0 ^ begins)) : level;
         const int level1 = slot < LOG2_CHUNK ? bit_length((u32)(i1 ^ begins)) : level;
         float w0 = weights[i0 * LEVEL_ROW + level0], w1 = weights[i1 * LEVEL_ROW + level1];
@@ -689,12 +696,13 @@ TILE_KERNEL(log_linear_mamba2_forward, op_args, THREADS, 1) {
      * S' = V' K; the warp's 16 columns of V, transposed, are the A operand. */
     kept += table[SUM + CHUNK - 1];
     const int end = chunk_rows(T, t0);
+    if (end < CHUNK) barrier_sync(); /* a slot of h0 that is replaced has been read */
     int first_row = 0; /* of the block */
     for (int left = end == CHUNK || a.ht.at ? end : 0; left != 0;) {
       const int bit = bit_length((u32)left) - 1, rows = 1 << bit; /* the block's */
       left -= rows;
       TILE_UNROLL
-      for (int nb = 0; nb < DK / 8; nb++) state[nb][0] = state[nb][1] = state[nb][2] = state[nb][3] = 0.0f;
+      for (int nb = 0; nb < DK / 2 / 8; nb++) state[nb][0] = state[nb][1] = state[nb][2] = state[nb][3] = 0.0f;
       TILE_UNROLL
       for (int jb = 0; jb < ROW_BLOCKS; jb++) {
         if (16 * jb + 16 <= first_row || 16 * jb >= first_row + rows) continue;
@@ -711,9 +719,9 @@ TILE_KERNEL(log_linear_mamba2_forward, op_args, THREADS, 1) {
         vt[2] = pack_bf16x2(bf16lo_f32(vf[1]) * w[2], bf16hi_f32(vf[1]) * w[3]);
         vt[3] = pack_bf16x2(bf16lo_f32(vf[3]) * w[2], bf16hi_f32(vf[3]) * w[3]);
         TILE_UNROLL
-        for (int nb = 0; nb < DK / 16; nb++) {
+        for (int nb = 0; nb < DK / 2 / 16; nb++) {
           u32 bk[4];
-          ldmatrix_x4_trans(bk, k + (16 * jb + a_row) * QK_ROW + a_col + 16 * nb);
+          ldmatrix_x4_trans(bk, k + (16 * jb + a_row) * QK_ROW + a_col + 16 * nb + half * (DK / 2));
           mma_m16n8k16_bf16(state[2 * nb], vt, bk);
           mma_m16n8k16_bf16(state[2 * nb + 1], vt, bk + 2);
         }
@@ -746,18 +754,19 @@ TILE_KERNEL(log_linear_mamba2_forward, op_args, THREADS, 1) {
       u32 vf[4];
       ldmatrix_x4_trans(vf, v + 16 * jb * V_ROW);
       TILE_UNROLL
-      for (int mb = jb; mb < ROW_BLOCKS; mb++) {
+      for (int mb = jb / 2; mb < ROW_BLOCKS / 2; mb++) {
         u32 ap[4];
-        ldmatrix_x4(ap, sP + (16 * mb + a_row) * P_ROW + a_col + 16 * jb);
+        if (jb > 2 * mb + half) continue;
+        ldmatrix_x4(ap, sP + ((32 * mb + 16 * half) + a_row) * P_ROW + a_col + 16 * jb);
         mma_m16n8k16_bf16(out[mb][0], ap, vf);
         mma_m16n8k16_bf16(out[mb][1], ap, vf + 2);
       }
     }
     TILE_UNROLL
-    for (int mb = 0; mb < ROW_BLOCKS; mb++) {
+    for (int mb = 0; mb < ROW_BLOCKS / 2; mb++) {
       TILE_UNROLL
       for (int nb = 0; nb < 2; nb++) {
-        const int at = (16 * mb + frag_row) * V_ROW + 16 * warp + 8 * nb + frag_col;
+        const int at = ((32 * mb + 16 * half) + frag_row) * V_ROW + 16 * column + 8 * nb + frag_col;
         const u32 in_x0 = ld_u32(sV + stage * V_TILE + at);
         const u32 in_x1 = ld_u32(sV + stage * V_TILE + at + 8 * V_ROW);
         float *y = out[mb][nb];
@@ -784,25 +793,25 @@ TILE_KERNEL(log_linear_mamba2_forward, op_args, THREADS, 1) {
       float *to = ht + slot * a.ht.slot;
       const float of_slot = tile_exp2(warp_shuffle_idx_f32(kept, slot));
       TILE_UNROLL
-      for (int nb = 0; nb < DK / 8; nb++)
+      for (int nb = 0; nb < DK / 2 / 8; nb++)
         state[nb][0] = state[nb][1] = state[nb][2] = state[nb][3] = lost ? tile_nan() : 0.0f;
       if (!lost && (given >> slot & 1)) { /* not rounded */
         const float *from = h0 + slot * a.h0.slot;
     TILE_UNROLL
-    for (int n = 0; n < DK / 8; n++)
+    for (int n = 0; n < DK / 2 / 8; n++)
       TILE_UNROLL
       for (int e = 0; e < 4; e++) {
-        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
+        const int k = half * (DK / 2) + 8 * n + frag_col + (e & 1), v = 16 * column + frag_row + 8 * (e >> 1);
         state[n][e] = of_slot * from[k * DV + v];
       }
       } else if (!lost && (live >> slot & 1)) {
         add_state(state, slot_at(near, far, slot), of_slot);
       }
     TILE_UNROLL
-    for (int n = 0; n < DK / 8; n++)
+    for (int n = 0; n < DK / 2 / 8; n++)
       TILE_UNROLL
       for (int e = 0; e < 4; e++) {
-        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
+        const int k = half * (DK / 2) + 8 * n + frag_col + (e & 1), v = 16 * column + frag_row + 8 * (e >> 1);
         to[k * DV + v] = state[n][e];
       }
     }

@@ -10,8 +10,8 @@
  *   input k [B,T,H,dk]
  *   input v [B,T,H,dv]
  *
- * (fenwick chunk=32 dv_tile=112 stages=2 threads=224 smem=94336 blocks_a_head=1)
- * 700 bytes and 76 kFLOP a token of one head; on RTX 3090 the floor is 1.07 ns, predicted 1.35 ns
+ * (fenwick chunk=64 dv_tile=64 stages=2 threads=256 smem=96384 blocks_a_head=2)
+ * 700 bytes and 80 kFLOP a token of one head; on RTX 3090 the floor is 1.13 ns, predicted 1.24 ns
  */
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 /* SPDX-License-Identifier: MIT
@@ -169,15 +169,15 @@ enum {
   DK = 60,
   DK_PAD = 64, /* as the matrix operations take it; the channels past DK are zero */
   DV = 100,
-  DV_TILE = 112, /* value channels of a block; those past DV are zero */
-  SPLITS = 1, /* blocks a head */
-  CHUNK = 32, /* tokens a step */
+  DV_TILE = 64, /* value channels of a block; those past DV are zero */
+  SPLITS = 2, /* blocks a head */
+  CHUNK = 64, /* tokens a step */
   STAGES = 2, /* chunks of q, k and v in shared memory */
-  WARPS = DV_TILE / 16,
+  WARPS = 2 * DV_TILE / 16,
   THREADS = 32 * WARPS,
   ROW_BLOCKS = CHUNK / 16,
   GATE_WARP = ROW_BLOCKS % WARPS, /* the warp with the least of P to compute */
-  LANE_TOKENS = 1, /* of the gates, a lane of that warp */
+  LANE_TOKENS = CHUNK / 32, /* of the gates, a lane of that warp */
 
   /* A row of a tile, in elements: 8 more than it has, so that the eight rows that an ldmatrix reads
    * at once lie in different banks. Elements of a chunk's tiles; byte offsets in shared memory. */
@@ -195,12 +195,12 @@ enum {
   /* the weights of a chunk's rows, a row of levels each; odd, so that rows lie in different banks */
   LEVEL_ROW = 25,
   LEVEL_TILE = CHUNK * LEVEL_ROW,
-  LOG2_CHUNK = 5,
+  LOG2_CHUNK = 6,
   SMEM_LEVELS_1 = SMEM_O + 2 * V_TILE,
 
-  /* a state: for each warp and 16 columns of dk four words a lane */
-  SLOT = WARPS * (DK_PAD / 16) * 32 * 4,
-  NEAR_SLOTS = 3, /* states in shared memory: of blocks of CHUNK tokens, 2 CHUNK, ... */
+  /* a state: for each 16 rows of S' and columns of dk four words a lane */
+  SLOT = (DV_TILE / 16) * (DK_PAD / 16) * 32 * 4,
+  NEAR_SLOTS = 1, /* states in shared memory: of blocks of CHUNK tokens, 2 CHUNK, ... */
   SMEM_SLOTS = (SMEM_LEVELS_1 + 4 * STAGES * LEVEL_TILE + 15) / 16 * 16,
   SMEM_TABLE = SMEM_SLOTS + 4 * NEAR_SLOTS * SLOT,
 
@@ -278,8 +278,10 @@ TILE_FN void token_table(float *table, float log2_factor, i64 t, i64 T) {
 TILE_FN void load_qk(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
                    int skip, int rows) {
   enum { PIECE = 4, PIECES = DK_PAD / PIECE }; /* 8 bytes */
-  for (int at = tile_tid(); at < CHUNK * PIECES; at += THREADS) {
-    const int row = at / PIECES, column = at % PIECES * PIECE;
+  TILE_UNROLL
+  for (int i = 0; i < CHUNK * PIECES / THREADS; i++) {
+    const int row = tile_tid() / PIECES + i * (THREADS / PIECES);
+    const int column = tile_tid() % PIECES * PIECE;
     const int inside = row >= skip && row < rows && column < DK;
     const i64 from = inside ? (row - skip) * stride + column : 0;
     cp_async_8(dst + row * QK_ROW + column, src + from, inside ? 8 : 0);
@@ -288,13 +290,13 @@ TILE_FN void load_qk(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
 
 /* v, a chunk's rows `skip` to `rows`: starts the copy; the others are zeroed, not read */
 TILE_FN void load_v(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
-                   int skip, int rows) {
+                   int skip, int rows, int channels) {
   enum { PIECE = 4, PIECES = DV_TILE / PIECE }; /* 8 bytes */
   TILE_UNROLL
   for (int i = 0; i < CHUNK * PIECES / THREADS; i++) {
     const int row = tile_tid() / PIECES + i * (THREADS / PIECES);
     const int column = tile_tid() % PIECES * PIECE;
-    const int inside = row >= skip && row < rows && column < DV;
+    const int inside = row >= skip && row < rows && column < channels;
     const i64 from = inside ? (row - skip) * stride + column : 0;
     cp_async_8(dst + row * V_ROW + column, src + from, inside ? 8 : 0);
   }
@@ -302,13 +304,13 @@ TILE_FN void load_v(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
 
 /* o, a chunk's rows `skip` to `rows`, from shared memory */
 TILE_FN void store_o(bf16 *restrict dst, const bf16 *restrict src, i64 stride,
-                   int skip, int rows) {
+                   int skip, int rows, int channels) {
   enum { PIECE = 4, PIECES = DV_TILE / PIECE }; /* 8 bytes */
   TILE_UNROLL
   for (int i = 0; i < CHUNK * PIECES / THREADS; i++) {
     const int row = tile_tid() / PIECES + i * (THREADS / PIECES);
     const int column = tile_tid() % PIECES * PIECE;
-    if (row >= skip && row < rows && column < DV) copy_8(dst + (row - skip) * stride + column, src + row * V_ROW + column);
+    if (row >= skip && row < rows && column < channels) copy_8(dst + (row - skip) * stride + column, src + row * V_ROW + column);
   }
 }
 
@@ -353,18 +355,18 @@ TILE_FN void load_weights(float *restrict dst, const float *restrict src, i64 st
 }
 
 /* the state of 16 rows of S', rounded, in the order of the B operands of Q S; to, from: the lane's */
-TILE_FN void store_state(u32 *to, float state[DK_PAD / 8][4]) {
+TILE_FN void store_state(u32 *to, float state[DK_PAD / 2 / 8][4]) {
   TILE_UNROLL
-  for (int kb = 0; kb < DK_PAD / 16; kb++) {
+  for (int kb = 0; kb < DK_PAD / 2 / 16; kb++) {
     const float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
     st_u32x4(to + 128 * kb, pack_bf16x2(s0[0], s0[1]), pack_bf16x2(s1[0], s1[1]),
              pack_bf16x2(s0[2], s0[3]), pack_bf16x2(s1[2], s1[3]));
   }
 }
 
-TILE_FN void add_state(float state[DK_PAD / 8][4], const u32 *from, float factor) {
+TILE_FN void add_state(float state[DK_PAD / 2 / 8][4], const u32 *from, float factor) {
   TILE_UNROLL
-  for (int kb = 0; kb < DK_PAD / 16; kb++) {
+  for (int kb = 0; kb < DK_PAD / 2 / 16; kb++) {
     float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
     u32 s[4];
     ld_u32x4(s, from + 128 * kb);
@@ -403,6 +405,7 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
   TILE_SMEM(float, sTable, SMEM_TABLE, 2 * TABLE); /* of this chunk and the next */
 
   const int lane = tile_lane(), warp = tile_warp();
+  const int column = warp / 2, half = warp % 2; /* the warp's columns of V, and of its rows */
   const int frag_row = lane >> 2, frag_col = 2 * (lane & 3); /* of an mma accumulator */
   /* this lane's row and column of an ldmatrix: A operands, and either operand stored transposed; B
    * stored [n][k] */
@@ -410,7 +413,8 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
   const int b_row = (lane & 7) + 8 * (lane >> 4), b_col = 8 * ((lane >> 3) & 1);
 
   const int H = (int)a.H, block = (int)tile_block();
-  const int batch = block / H, head = block % H;
+  const int batch = block / SPLITS / H, head = block / SPLITS % H, dv0 = block % SPLITS * DV_TILE;
+  const int channels = DV - dv0 < DV_TILE ? DV - dv0 : DV_TILE; /* of this block */
   /* the tokens of this block's sequence: a row of the batch, or a part of a packed one */
   i64 first = 0, T = a.T;
   if (a.cu_seqlens.at) {
@@ -428,8 +432,8 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
   /* element offsets of the next chunk to load and to store */
   i64 q_at = batch * a.q.batch + first * a.q.token + head * a.q.heads / H * a.q.head;
   i64 k_at = batch * a.k.batch + first * a.k.token + head * a.k.heads / H * a.k.head;
-  i64 v_at = batch * a.v.batch + first * a.v.token + head * a.v.heads / H * a.v.head;
-  i64 o_at = batch * a.o.batch + first * a.o.token + head * a.o.head;
+  i64 v_at = batch * a.v.batch + first * a.v.token + head * a.v.heads / H * a.v.head + dv0;
+  i64 o_at = batch * a.o.batch + first * a.o.token + head * a.o.head + dv0;
   for (int i = tile_tid(); i < STAGES * LEVEL_TILE; i += THREADS)
     if (i % LEVEL_ROW >= a.L) sLambda[i] = tile_nan(); /* no such level */
   i64 at_in_lambda = batch * a.in_lambda.batch + first * a.in_lambda.token + head * a.in_lambda.heads / H * a.in_lambda.head;
@@ -437,8 +441,8 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
   per_head.head = (float)head;
   const float scale = 0.129099444f;
 
-  /* rows 16 warp .. 16 warp + 15 of S' (dv), all columns of dk, as mma accumulators */
-  float state[DK_PAD / 8][4] = {{0}};
+  /* 16 rows of S' (dv), half the columns of dk, as mma accumulators */
+  float state[DK_PAD / 2 / 8][4] = {{0}};
 
   for (int i = 0; i < STAGES - 1; i++) {
     if (i < chunks) {
@@ -447,7 +451,7 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
       q_at += (CHUNK - skip) * a.q.token;
       load_qk(sK + i * QK_TILE, a.k.at + k_at, a.k.token, skip, rows);
       k_at += (CHUNK - skip) * a.k.token;
-      load_v(sV + i * V_TILE, a.v.at + v_at, a.v.token, skip, rows);
+      load_v(sV + i * V_TILE, a.v.at + v_at, a.v.token, skip, rows, channels);
       v_at += (CHUNK - skip) * a.v.token;
       load_weights(sLambda + i * LEVEL_TILE, a.in_lambda.at + at_in_lambda, a.in_lambda.token, (int)a.L, skip, rows);
       at_in_lambda += (CHUNK - skip) * a.in_lambda.token;
@@ -462,13 +466,15 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
 
   int stage = 0;
   const u32 first_chunk = (u32)(position / CHUNK);
-  const int lane_at = warp * (DK_PAD / 16) * 128 + 4 * lane; /* in a slot */
+  /* in a slot: what meets the warp's columns of Q S, and the half of it that the warp makes */
+  const int read_at = column * (DK_PAD / 16) * 128 + 4 * lane;
+  const int lane_at = read_at + half * (DK_PAD / 32) * 128;
   u32 *near = sSlots + lane_at;
   u32 *far = (u32 *)a.workspace + (i64)block * slots * SLOT + lane_at;
   u32 live = 0; /* bit l: there is a block of 2^l tokens */
   u32 given = 0; /* those that are h0's still */
   float kept = 0.0f; /* the log2 decay of slot `lane` since it was stored */
-  const float *h0 = a.h0.at ? a.h0.at + batch * a.h0.batch + head * a.h0.head : a.h0.at;
+  const float *h0 = a.h0.at ? a.h0.at + batch * a.h0.batch + head * a.h0.head + dv0 : a.h0.at;
   if (a.h0.at) {
     live = given = (u32)position;
     for (u32 left = live; left != 0; left &= left - 1) {
@@ -476,11 +482,11 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
       if (slot >= slots) break; /* h0 has no such slot: its weights are NaN */
       const float *from = h0 + slot * a.h0.slot;
     TILE_UNROLL
-    for (int n = 0; n < DK_PAD / 8; n++)
+    for (int n = 0; n < DK_PAD / 2 / 8; n++)
       TILE_UNROLL
       for (int e = 0; e < 4; e++) {
-        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
-        if (k < DK && v < DV) state[n][e] = from[k * DV + v];
+        const int k = half * (DK_PAD / 2) + 8 * n + frag_col + (e & 1), v = 16 * column + frag_row + 8 * (e >> 1);
+        if (k < DK && v < channels) state[n][e] = from[k * DV + v];
       }
       store_state(slot_at(near, far, slot), state);
     }
@@ -489,7 +495,7 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
     const i64 t0 = (i64)n * CHUNK - offset;
     const bf16 *q = sQ + stage * QK_TILE, *k = sK + stage * QK_TILE;
     /* the warp's 16 columns of V, for ldmatrix with transposition */
-    const bf16 *v = sV + stage * V_TILE + a_row * V_ROW + 16 * warp + a_col;
+    const bf16 *v = sV + stage * V_TILE + a_row * V_ROW + 16 * column + a_col;
     const float *table = sTable + (n & 1) * TABLE;
 
     cp_async_wait(STAGES - 2);
@@ -503,7 +509,7 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
         q_at += (CHUNK - skip) * a.q.token;
         load_qk(sK + free * QK_TILE, a.k.at + k_at, a.k.token, skip, rows);
         k_at += (CHUNK - skip) * a.k.token;
-        load_v(sV + free * V_TILE, a.v.at + v_at, a.v.token, skip, rows);
+        load_v(sV + free * V_TILE, a.v.at + v_at, a.v.token, skip, rows, channels);
         v_at += (CHUNK - skip) * a.v.token;
         load_weights(sLambda + free * LEVEL_TILE, a.in_lambda.at + at_in_lambda, a.in_lambda.token, (int)a.L, skip, rows);
         at_in_lambda += (CHUNK - skip) * a.in_lambda.token;
@@ -512,7 +518,7 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
     }
     if (n > 0) {
       const int skip = chunk_skip(t0 - CHUNK);
-      store_o(a.o.at + o_at, sO, a.o.token, skip, CHUNK);
+      store_o(a.o.at + o_at, sO, a.o.token, skip, CHUNK, channels);
       o_at += (CHUNK - skip) * a.o.token;
     }
     if (warp == GATE_WARP) { /* the next chunk's table, for the tokens that it has */
@@ -564,22 +570,26 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
     }
 
     /* O = sum over the blocks before the chunk of diag(2^b w) Q S */
-    float out[ROW_BLOCKS][2][4] = {{{0}}};
+    float out[ROW_BLOCKS / 2][2][4] = {{{0}}};
+    u32 aq[ROW_BLOCKS / 2][DK_PAD / 16][4]; /* the warp's rows of Q, for all of the states */
+    TILE_UNROLL
+    for (int mb = 0; mb < ROW_BLOCKS / 2; mb++)
+      TILE_UNROLL
+      for (int kb = 0; kb < DK_PAD / 16; kb++)
+        ldmatrix_x4(aq[mb][kb], q + ((32 * mb + 16 * half) + a_row) * QK_ROW + a_col + 16 * kb);
     for (u32 left = live; left != 0; left &= left - 1) {
       const int slot = first_slot(left);
-      float part[ROW_BLOCKS][2][4] = {{{0}}};
+      float part[ROW_BLOCKS / 2][2][4] = {{{0}}};
       if (slot < slots) { /* where it is not, the weights are NaN */
-        const u32 *from = slot_at(near, far, slot);
+        const u32 *from = slot_at(near, far, slot) + (read_at - lane_at);
         TILE_UNROLL
         for (int kb = 0; kb < DK_PAD / 16; kb++) {
           u32 s[4]; /* two B operands, of 8 columns of O each */
           ld_u32x4(s, from + 128 * kb);
           TILE_UNROLL
-          for (int mb = 0; mb < ROW_BLOCKS; mb++) {
-            u32 aq[4];
-            ldmatrix_x4(aq, q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb);
-            mma_m16n8k16_bf16(part[mb][0], aq, s);
-            mma_m16n8k16_bf16(part[mb][1], aq, s + 2);
+          for (int mb = 0; mb < ROW_BLOCKS / 2; mb++) {
+            mma_m16n8k16_bf16(part[mb][0], aq[mb][kb], s);
+            mma_m16n8k16_bf16(part[mb][1], aq[mb][kb], s + 2);
           }
         }
       }
@@ -588,8 +598,8 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
       const int level = slot < 24 ? slot + 1 : 24;
       const float of_slot = tile_exp2(warp_shuffle_idx_f32(kept, slot));
       TILE_UNROLL
-      for (int mb = 0; mb < ROW_BLOCKS; mb++) {
-        const int i0 = 16 * mb + frag_row, i1 = i0 + 8;
+      for (int mb = 0; mb < ROW_BLOCKS / 2; mb++) {
+        const int i0 = (32 * mb + 16 * half) + frag_row, i1 = i0 + 8;
         const int level0 = slot < LOG2_CHUNK ? bit_length((u32)(i0 ^ begins)) : level;
         const int level1 = slot < LOG2_CHUNK ? bit_length((u32)(i1 ^ begins)) : level;
         float w0 = weights[i0 * LEVEL_ROW + level0], w1 = weights[i1 * LEVEL_ROW + level1];
@@ -610,12 +620,13 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
      * S' = V' K; the warp's 16 columns of V, transposed, are the A operand. */
     kept += table[SUM + CHUNK - 1];
     const int end = chunk_rows(T, t0);
+    if (end < CHUNK) barrier_sync(); /* a slot of h0 that is replaced has been read */
     int first_row = 0; /* of the block */
     for (int left = end == CHUNK || a.ht.at ? end : 0; left != 0;) {
       const int bit = bit_length((u32)left) - 1, rows = 1 << bit; /* the block's */
       left -= rows;
       TILE_UNROLL
-      for (int nb = 0; nb < DK_PAD / 8; nb++) state[nb][0] = state[nb][1] = state[nb][2] = state[nb][3] = 0.0f;
+      for (int nb = 0; nb < DK_PAD / 2 / 8; nb++) state[nb][0] = state[nb][1] = state[nb][2] = state[nb][3] = 0.0f;
       TILE_UNROLL
       for (int jb = 0; jb < ROW_BLOCKS; jb++) {
         if (16 * jb + 16 <= first_row || 16 * jb >= first_row + rows) continue;
@@ -632,9 +643,9 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
         vt[2] = pack_bf16x2(bf16lo_f32(vf[1]) * w[2], bf16hi_f32(vf[1]) * w[3]);
         vt[3] = pack_bf16x2(bf16lo_f32(vf[3]) * w[2], bf16hi_f32(vf[3]) * w[3]);
         TILE_UNROLL
-        for (int nb = 0; nb < DK_PAD / 16; nb++) {
+        for (int nb = 0; nb < DK_PAD / 2 / 16; nb++) {
           u32 bk[4];
-          ldmatrix_x4_trans(bk, k + (16 * jb + a_row) * QK_ROW + a_col + 16 * nb);
+          ldmatrix_x4_trans(bk, k + (16 * jb + a_row) * QK_ROW + a_col + 16 * nb + half * (DK_PAD / 2));
           mma_m16n8k16_bf16(state[2 * nb], vt, bk);
           mma_m16n8k16_bf16(state[2 * nb + 1], vt, bk + 2);
         }
@@ -662,19 +673,20 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
       u32 vf[4];
       ldmatrix_x4_trans(vf, v + 16 * jb * V_ROW);
       TILE_UNROLL
-      for (int mb = jb; mb < ROW_BLOCKS; mb++) {
+      for (int mb = jb / 2; mb < ROW_BLOCKS / 2; mb++) {
         u32 ap[4];
-        ldmatrix_x4(ap, sP + (16 * mb + a_row) * P_ROW + a_col + 16 * jb);
+        if (jb > 2 * mb + half) continue;
+        ldmatrix_x4(ap, sP + ((32 * mb + 16 * half) + a_row) * P_ROW + a_col + 16 * jb);
         mma_m16n8k16_bf16(out[mb][0], ap, vf);
         mma_m16n8k16_bf16(out[mb][1], ap, vf + 2);
       }
     }
     TILE_UNROLL
-    for (int mb = 0; mb < ROW_BLOCKS; mb++) {
+    for (int mb = 0; mb < ROW_BLOCKS / 2; mb++) {
       TILE_UNROLL
       for (int nb = 0; nb < 2; nb++) {
         scale4(out[mb][nb], scale, scale);
-        const int at = (16 * mb + frag_row) * V_ROW + 16 * warp + 8 * nb + frag_col;
+        const int at = ((32 * mb + 16 * half) + frag_row) * V_ROW + 16 * column + 8 * nb + frag_col;
         st_u32(sO + at, pack_bf16x2(out[mb][nb][0], out[mb][nb][1]));
         st_u32(sO + at + 8 * V_ROW, pack_bf16x2(out[mb][nb][2], out[mb][nb][3]));
       }
@@ -685,35 +697,35 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
   barrier_sync(); /* the last chunk's output is complete */
   if (chunks > 0) { /* a packed sequence may be empty */
     const i64 t0 = (i64)(chunks - 1) * CHUNK - offset;
-    store_o(a.o.at + o_at, sO, a.o.token, chunk_skip(t0), chunk_rows(T, t0));
+    store_o(a.o.at + o_at, sO, a.o.token, chunk_skip(t0), chunk_rows(T, t0), channels);
   }
   if (a.ht.at) {
-    float *ht = a.ht.at + batch * a.ht.batch + head * a.ht.head;
+    float *ht = a.ht.at + batch * a.ht.batch + head * a.ht.head + dv0;
     const int lost = (position + T) >> slots != 0; /* there is no slot for what it would have */
     for (int slot = 0; slot < slots; slot++) {
       float *to = ht + slot * a.ht.slot;
       const float of_slot = tile_exp2(warp_shuffle_idx_f32(kept, slot));
       TILE_UNROLL
-      for (int nb = 0; nb < DK_PAD / 8; nb++)
+      for (int nb = 0; nb < DK_PAD / 2 / 8; nb++)
         state[nb][0] = state[nb][1] = state[nb][2] = state[nb][3] = lost ? tile_nan() : 0.0f;
       if (!lost && (given >> slot & 1)) { /* not rounded */
         const float *from = h0 + slot * a.h0.slot;
     TILE_UNROLL
-    for (int n = 0; n < DK_PAD / 8; n++)
+    for (int n = 0; n < DK_PAD / 2 / 8; n++)
       TILE_UNROLL
       for (int e = 0; e < 4; e++) {
-        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
-        if (k < DK && v < DV) state[n][e] = of_slot * from[k * DV + v];
+        const int k = half * (DK_PAD / 2) + 8 * n + frag_col + (e & 1), v = 16 * column + frag_row + 8 * (e >> 1);
+        if (k < DK && v < channels) state[n][e] = of_slot * from[k * DV + v];
       }
       } else if (!lost && (live >> slot & 1)) {
         add_state(state, slot_at(near, far, slot), of_slot);
       }
     TILE_UNROLL
-    for (int n = 0; n < DK_PAD / 8; n++)
+    for (int n = 0; n < DK_PAD / 2 / 8; n++)
       TILE_UNROLL
       for (int e = 0; e < 4; e++) {
-        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
-        if (k < DK && v < DV) to[k * DV + v] = state[n][e];
+        const int k = half * (DK_PAD / 2) + 8 * n + frag_col + (e & 1), v = 16 * column + frag_row + 8 * (e >> 1);
+        if (k < DK && v < channels) to[k * DV + v] = state[n][e];
       }
     }
   }
