@@ -39,6 +39,7 @@ static const char *axes_text(const char *axes) {
       {"BTH", "[B,T,H]"},
       {"H", "[H]"},
       {"BHkv", "[B,H,dk,dv]"},
+      {"BHk", "[B,H,dk]"},
       {"NHkv", "[N,H,dk,dv]"},
       {"Hk", "[H,dk]"},
       {"Hv", "[H,dv]"},

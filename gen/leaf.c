@@ -29,8 +29,8 @@ static const char *const keywords[] = {
     /* CUDA */
     "threadIdx", "blockIdx", "blockDim", "gridDim", "warpSize", "dim3", NULL};
 
-static const char *const reserved[] = {"h0",          "ht",     "o",        "cu_seqlens", "state",
-                                       "state_index", "states", "accepted", NULL};
+static const char *const reserved[] = {
+    "h0", "ht", "n0", "nt", "o", "cu_seqlens", "state", "state_index", "states", "accepted", NULL};
 
 static bool in_list(const char *s, const char *const *list) {
   for (; *list; list++)

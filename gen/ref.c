@@ -132,6 +132,9 @@ static mkc_status check_call(const struct variant *v, enum ref_engine engine,
     return error_set(err, MKC_E_ARGUMENT, "%s: h0 and ht need a state that is [dk, dv] matrices",
                      v->name);
   }
+  if ((c->n0 || c->nt) && !(v->normaliser && ref_has_state(v))) {
+    return error_set(err, MKC_E_ARGUMENT, "%s: n0 and nt are of a normaliser", v->name);
+  }
   const bool slots = has_fenwick(v) && engine != REF_STATE;
   if ((c->ht && engine == REF_DENSE) ||
       ((c->h0 || c->ht || c->position) && (engine == REF_CACHE || slots))) {
@@ -193,6 +196,24 @@ static void store(struct ref_eval *ev, double *y, int64_t b, int64_t h) {
   }
 }
 
+/* ---- states ---- */
+
+void ref_load_state(const struct ref_head *head, int K, int V, int C, double *S) {
+  for (int i = 0; i < K; i++) {
+    double *row = S + (int64_t)i * C;
+    for (int j = 0; j < V; j++) row[j] = head->h0 ? head->h0[(int64_t)i * V + j] : 0;
+    if (C > V) row[V] = head->n0 ? head->n0[i] : 0;
+  }
+}
+
+void ref_store_state(const struct ref_head *head, int K, int V, int C, const double *S) {
+  for (int i = 0; i < K; i++) {
+    const double *row = S + (int64_t)i * C;
+    for (int j = 0; j < V; j++) head->ht[(int64_t)i * V + j] = row[j];
+    if (C > V && head->nt) head->nt[i] = row[V];
+  }
+}
+
 /* ---- running ---- */
 
 struct run {
@@ -245,6 +266,9 @@ static void run_head(struct run *r, int64_t b, int64_t h) {
   const int64_t index = (b * slots * c->H + h) * state;
   r->head.h0 = c->h0 ? c->h0 + index : NULL;
   r->head.ht = c->ht ? c->ht + index : NULL;
+  const int64_t column = (b * c->H + h) * ref_rows(&r->ev, &v->branches[0]);
+  r->head.n0 = c->n0 ? c->n0 + column : NULL;
+  r->head.nt = c->nt ? c->nt + column : NULL;
   r->head.slot_stride = c->H * state;
   r->head.position = c->position ? c->position[b] : 0;
   memset(r->head.y, 0, sizeof(double) * (size_t)(c->T * r->ev.V));

@@ -33,13 +33,17 @@ struct ref_call {
   const double *h0;               /* [B,(slots,)H,rows,dv], NULL: zeros (see ref_state_slots) */
   double *o;                      /* [B,T,H,dv] */
   double *ht;                     /* as h0, may be NULL (REF_STATE, REF_CHUNKED) */
+  const double *n0;               /* [B,H,rows], NULL: zeros; only with a normaliser */
+  double *nt;                     /* as n0, may be NULL, as ht; only together with it */
 };
 
 /* Whether this engine computes this variant; if not, *ret_why says why (static text). */
 bool ref_applies(const struct variant *v, enum ref_engine engine, const char **ret_why);
 
 /* Whether [dk,dv] matrices of a head are the whole state, so that h0 and ht mean something: one
- * branch, a linear score, no normaliser. Their rows are k's width, 1 for a scalar. */
+ * branch, a linear score. Their rows are k's width, 1 for a scalar. Under a normaliser the state
+ * has one column more, what it would be of v = 1: n0 and nt. None under an exp write gate, nor
+ * under both a normaliser and fenwick. */
 bool ref_has_state(const struct variant *v);
 /* How many there are: one, or under fenwick levels - 1. There slot i is live if bit i of the
  * position is set; it holds the sum over a block of 2^i tokens, moved on by every token up to the

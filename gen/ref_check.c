@@ -206,11 +206,20 @@ static int64_t state_size(const struct variant *v, const struct ref_call *c) {
   return c->B * ref_state_slots(v, c->levels) * c->H * c->rows * c->dv;
 }
 
-static double *draw_state(struct arena *a, const struct ref_call *c, uint64_t seed) {
-  const int64_t n = c->B * c->H * c->rows * c->dv;
-  double *h0 = ref_doubles(a, n, 1);
-  for (int64_t i = 0; i < n; i++) h0[i] = normal(&seed);
-  return h0;
+static void draw_state(struct arena *a, const struct variant *v, uint64_t seed,
+                       struct ref_call *c) {
+  const int64_t rows = c->B * c->H * c->rows;
+  double *h0 = ref_doubles(a, rows, c->dv), *n0 = v->normaliser ? ref_doubles(a, rows, 1) : NULL;
+  for (int64_t i = 0; i < rows * c->dv; i++) h0[i] = normal(&seed);
+  for (int64_t i = 0; i < rows && n0; i++) n0[i] = fabs(normal(&seed));
+  c->h0 = h0;
+  c->n0 = n0;
+}
+
+/* Outputs of the states, fresh. */
+static void make_states(struct arena *a, const struct variant *v, struct ref_call *c) {
+  c->ht = ref_doubles(a, state_size(v, c), 1);
+  c->nt = v->normaliser ? ref_doubles(a, c->B * c->H * c->rows, 1) : NULL;
 }
 
 /* Tokens first ... first + T - 1 of a call with B = 1. */
@@ -258,7 +267,8 @@ static void note(struct check *k, int comparison, double error) {
 static mkc_status run_engine(struct check *k, enum ref_engine engine, struct ref_call *c,
                              bool state) {
   c->o = ref_doubles(k->arena, c->B * c->T * c->H, c->dv);
-  c->ht = state ? ref_doubles(k->arena, state_size(k->v, c), 1) : NULL;
+  c->ht = c->nt = NULL;
+  if (state) make_states(k->arena, k->v, c);
   return ref_run(k->v, engine, c, k->err);
 }
 
@@ -266,7 +276,9 @@ static double compare_calls(const struct variant *v, const struct ref_call *x,
                             const struct ref_call *y) {
   const double o = ref_relative_l2(x->o, y->o, (size_t)(x->B * x->T * x->H * x->dv));
   if (!x->ht || !y->ht) return o;
-  return fmax(o, ref_relative_l2(x->ht, y->ht, (size_t)state_size(v, x)));
+  const double ht = ref_relative_l2(x->ht, y->ht, (size_t)state_size(v, x));
+  const size_t rows = (size_t)(x->B * x->H * x->rows);
+  return fmax(fmax(o, ht), x->nt ? ref_relative_l2(x->nt, y->nt, rows) : 0);
 }
 
 /* The state handed from one call to the next. */
@@ -275,10 +287,13 @@ static mkc_status check_pieces(struct check *k, const struct ref_call *whole) {
   joined.o = ref_doubles(k->arena, whole->T * whole->H, whole->dv);
   const int64_t middle = whole->T / 2;
   struct ref_call first = slice(k->arena, k->v, &joined, 0, middle);
-  first.ht = ref_doubles(k->arena, state_size(k->v, whole), 1);
+  make_states(k->arena, k->v, &first);
   struct ref_call second = slice(k->arena, k->v, &joined, middle, whole->T - middle);
   second.h0 = first.ht;
-  second.ht = joined.ht = ref_doubles(k->arena, state_size(k->v, whole), 1);
+  second.n0 = first.nt;
+  make_states(k->arena, k->v, &second);
+  joined.ht = second.ht;
+  joined.nt = second.nt;
   if (has_slots(k->v)) second.position = &middle;
   mkc_status status = ref_run(k->v, REF_STATE, &first, k->err);
   if (!status) status = ref_run(k->v, REF_STATE, &second, k->err);
@@ -321,7 +336,7 @@ static mkc_status check_shapes(struct check *k, uint64_t seed) {
     struct ref_call c = draw_call(k->arena, k->v, k->shape, seed + (uint64_t)i);
     mkc_status status = check_arrays(k, &c, state);
     if (!status && state && !has_slots(k->v)) {
-      c.h0 = draw_state(k->arena, &c, seed);
+      draw_state(k->arena, k->v, seed, &c);
       status = check_arrays(k, &c, state);
     }
     if (status) return status;

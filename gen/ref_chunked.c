@@ -202,11 +202,7 @@ static void chunked_run(void *scratch, struct ref_eval *ev, const struct branch 
                         const struct ref_head *head) {
   struct chunked *c = scratch;
   const int64_t T = ev->call->T, chunk = ev->call->chunk;
-  const size_t bytes = sizeof(double) * (size_t)c->K * (size_t)c->C;
-  if (head->h0)
-    memcpy(c->S, head->h0, bytes);
-  else
-    memset(c->S, 0, bytes);
+  ref_load_state(head, c->K, c->V, c->C, c->S);
   for (int64_t first = 0; first < T; first += chunk) {
     const int n = (int)(T - first < chunk ? T - first : chunk);
     scan_decay(c, ev, b, first, n);
@@ -219,7 +215,7 @@ static void chunked_run(void *scratch, struct ref_eval *ev, const struct branch 
     }
     advance_state(c, ev, b, first, n);
   }
-  if (head->ht) memcpy(head->ht, c->S, bytes);
+  if (head->ht) ref_store_state(head, c->K, c->V, c->C, c->S);
 }
 
 const struct ref_engine_ops ref_chunked_ops = {"chunked", chunked_refuses, chunked_create,

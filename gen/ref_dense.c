@@ -144,14 +144,16 @@ static void scores(struct dense *d, struct ref_eval *ev, const struct branch *b,
   if (n > 0) ref_eval_late(ev, f, REF_LATE_QK, (struct ref_binding){d->A, n, 1});
 }
 
-/* y_t += scale p^T h0, decayed by everything since. */
+/* y_t += scale p^T h0, decayed by everything since; of the row sum the same with n0. */
 static void read_h0(struct dense *d, const struct ref_eval *ev, const struct branch *b,
-                    const double *h0, double *y) {
+                    const struct ref_head *head, int64_t t) {
+  double *y = head->y + t * d->V;
   const double scale = ref_scalar(ev, b->scale, 0, 0);
   if (d->M[0] == 0) return;
   for (int i = 0; i < d->K; i++) {
     const double w = scale * d->M[0] * d->p[i];
-    for (int j = 0; j < d->V; j++) y[j] += w * h0[i * d->V + j] * d->r[j];
+    for (int j = 0; j < d->V; j++) y[j] += head->h0 ? w * head->h0[i * d->V + j] * d->r[j] : 0;
+    head->n[t] += head->n0 ? w * head->n0[i] : 0;
   }
 }
 
@@ -175,7 +177,7 @@ static void row(struct dense *d, struct ref_eval *ev, const struct branch *b,
     if (d->M[1 + s] != 0) head->n[t] += d->M[1 + s] * f;
     if (b->causal) carry_right(d, u);
   }
-  if (head->h0) read_h0(d, ev, b, head->h0, y);
+  if (head->h0 || head->n0) read_h0(d, ev, b, head, t);
 }
 
 static void dense_run(void *scratch, struct ref_eval *ev, const struct branch *b,

@@ -105,6 +105,8 @@ struct ref_head {
   double *m;        /* [T]: y and n are to be multiplied by exp(m); only ref_state.c sets it */
   const double *h0; /* [K][V] or NULL; under fenwick a slot, the next slot_stride further */
   double *ht;       /* the same */
+  const double *n0; /* [K] or NULL, with a normaliser */
+  double *nt;
   int64_t slot_stride;
   int64_t position; /* of the first token */
 };
@@ -127,6 +129,10 @@ void ref_mask_row(const struct ref_eval *ev, const struct branch *b, int64_t t, 
 int ref_bit_length(int64_t x);
 /* Sum of the logarithms of the decays in the mask at token t. */
 double ref_mask_log(const struct ref_eval *ev, const struct branch *b, int64_t t);
+/* S [K][C] from the state that the head begins with, zeros where there is none, and back. */
+void ref_load_state(const struct ref_head *head, int K, int V, int C, double *S);
+void ref_store_state(const struct ref_head *head, int K, int V, int C, const double *S);
+
 const struct weight *ref_fenwick(const struct branch *b); /* NULL: none */
 
 /* arena_alloc of n doubles; out of memory where the size overflows. */

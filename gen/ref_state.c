@@ -65,7 +65,8 @@ bool ref_has_maximum(const struct variant *v, const struct branch *b) {
 
 bool ref_has_state(const struct variant *v) {
   const struct branch *b = &v->branches[0];
-  return v->nbranches == 1 && b->linear && !v->normaliser && !ref_state_ops.refuses(v, b);
+  if (v->normaliser && (ref_fenwick(b) || ref_has_maximum(v, b))) return false;
+  return v->nbranches == 1 && b->linear && !ref_state_ops.refuses(v, b);
 }
 
 int ref_state_slots(const struct variant *v, int levels) {
@@ -413,15 +414,15 @@ static void state_run(void *scratch, struct ref_eval *ev, const struct branch *b
   if (!b->linear) fit_polynomial(ev, b, s->coefficients);
   if (head->h0 && ref_fenwick(b)) {
     load_slots(s, head);
-  } else if (head->h0) {
-    memcpy(s->S, head->h0, bytes);
+  } else if (head->h0 || head->n0) {
+    ref_load_state(head, s->K, s->V, s->C, s->S);
     s->live[0] = true;
   }
   for (int64_t t = 0; t < ev->call->T; t++) token(s, ev, b, head, t);
   if (head->ht && ref_fenwick(b))
     store_slots(s, head, ev->call->T);
   else if (head->ht)
-    memcpy(head->ht, s->S, bytes);
+    ref_store_state(head, s->K, s->V, s->C, s->S);
 }
 
 const struct ref_engine_ops ref_state_ops = {"state", state_refuses, state_create, state_run};

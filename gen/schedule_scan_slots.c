@@ -213,16 +213,21 @@ static void emit_leaves(struct emission *e, const struct leaf_list *leaves,
   }
 }
 
-/* A normaliser's op has no states: those of [dk,dv] would lack the column of rowsum. Under fenwick
- * there is one a slot. */
+static void emit_optional(struct emission *e, const char *name, const char *axes) {
+  struct op_array x = emit_array_of(name, axes, MKC_F32, 4);
+  x.optional = 1;
+  emit_array(e, name, x);
+}
+
+/* Under fenwick there is a state a slot. Under a normaliser n0 and nt are the column of rowsum. */
 static void emit_states_and_output(struct emission *e) {
-  const bool states = !e->v->normaliser;
+  const bool column = e->v->normaliser != NULL;
   const char *axes = e->v->branches[0].fenwick ? "BSHkv" : "BHkv";
-  struct op_array h0 = emit_array_of("h0", axes, MKC_F32, 4);
-  h0.optional = 1;
-  if (states) emit_array(e, "h0", h0);
+  emit_optional(e, "h0", axes);
+  if (column) emit_optional(e, "n0", "BHk");
   emit_output(e, "o", "BTHv", e->plan->config.dtype, align_of_axis(&e->plan->config, AXIS_DV), 0);
-  if (states) emit_output(e, "ht", axes, MKC_F32, 4, 1);
+  emit_output(e, "ht", axes, MKC_F32, 4, 1);
+  if (column) emit_output(e, "nt", "BHk", MKC_F32, 4, 1);
   struct op_array cu_seqlens = emit_array_of("cu_seqlens", "C", MKC_I64, 4);
   cu_seqlens.optional = 1;
   emit_array(e, "cu_seqlens", cu_seqlens);

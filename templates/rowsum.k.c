@@ -7,10 +7,11 @@
 //% --
 //% --   print_rowsum_enum(at)      constants: offsets from `at` on; returns the text of the end
 //% --   print_rowsum_functions()   the functions of C
-//% --   print_rowsum_tiles(), print_rowsum_start()   in the kernel: the arrays, the state before a token
+//% --   print_rowsum_tiles(), print_rowsum_start()   in the kernel: the arrays; z before the first chunk
 //% --   print_rowsums_of_state()   before the barrier behind which P is complete: sRowsum's first part
 //% --   print_rowsum_of_block()    where p is a block of P, 16 x 32, in accumulators: one of the others
-//% --   print_row_factors()        behind it: sRowFactor, what the rows of Q S + P V are multiplied by
+//% --   print_rowsum_end()         z after the last one, on its way out
+//% --   print_row_factors()        behind P's barrier: sRowFactor, what the rows of Q S + P V are multiplied by
 //% --
 //% -- With z the sum over the tokens before a chunk of k times its decay, in fp32 as all of it is,
 //% --
@@ -93,7 +94,17 @@ TILE_FN void add_keys($(join("float *next", "const float *z", "const " .. elemen
   TILE_SMEM(float, sRowFactor, SMEM_ROW_FACTOR, CHUNK); /* of the rows of O */
 //% end
 //% function print_rowsum_start()
-  for (int i = tile_tid(); i < $(K); i += THREADS) sZ[i] = 0.0f;
+  for (int i = tile_tid(); i < $(K); i += THREADS) {
+    sZ[i] = 0.0f;
+    if (a.n0.at$(dk ~= dk_pad and " && i < DK" or ""))
+      sZ[i] = a.n0.at[batch * a.n0.batch + head * a.n0.heads / H * a.n0.head + i];
+  }
+//% end
+//% function print_rowsum_end()
+  if (a.nt.at$(splits > 1 and " && dv0 == 0" or "")) {
+    float *nt = a.nt.at + batch * a.nt.batch + head * a.nt.head;
+    for (int i = tile_tid(); i < DK; i += THREADS) nt[i] = sZ[(chunks & 1) * $(K) + i];
+  }
 //% end
 //% function print_rowsums_of_state()
 

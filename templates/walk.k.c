@@ -311,9 +311,8 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
   /* rows 16 warp .. 16 warp + 15 of S' (dv), all columns of dk, as mma accumulators */
 //% end
   float state[$(k_of_warp) / 8][4] = {{0}};
-//% if normaliser then
-//% print_rowsum_start()
-//% elseif not max_levels then
+//% if normaliser then print_rowsum_start() end
+//% if not max_levels then
   if (a.h0.at) {
 //% print_state("h0", "const ", "state[n][e] = h0[k * a.h0.token + v]")
   }
@@ -477,11 +476,12 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
   if (chunks > 0) /* a packed sequence may be empty */
     store_o(a.o.at + o_at, sO, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK)$(pass));
 //% end
-//% if not normaliser and not max_levels then
+//% if not max_levels then
   if (a.ht.at) {
 //% print_state("ht", "", "ht[k * a.ht.token + v] = state[n][e]")
   }
 //% end
+//% if normaliser then print_rowsum_end() end
 //% if max_levels then print_last_states() end
 }
 //% end

@@ -34,7 +34,7 @@ struct trial {
   mkc_op *op;
   struct side sides[OP_MAX_ARRAYS];
   int n;
-  double *o, *ht; /* expected */
+  double *o, *ht, *nt; /* expected */
   int64_t *positions;
 };
 
@@ -190,7 +190,10 @@ static void reset(const struct driver *cu, struct side *s) {
 /* Draws an input, stores it as rounded and keeps the rounded values. */
 static void fill(struct side *s, const struct leaf *leaf, const struct op_case *c, uint64_t seed) {
   static const struct leaf state = {.name = "h0", .min = -INFINITY, .max = INFINITY};
-  ref_draw(leaf ? leaf : &state, seed, s->values, s->count);
+  /* what rows are divided by */
+  static const struct leaf column = {.name = "n0", .min = 0, .max = INFINITY};
+  const bool divides = !strcmp(s->info.name, "n0");
+  ref_draw(leaf ? leaf : divides ? &column : &state, seed, s->values, s->count);
   for (size_t i = 0; i < s->count && s->info.dtype == MKC_I64; i++)
     s->values[i] = (double)position_of(c, (int64_t)i);
   const bool gate = leaf && leaf->max == 0 && !leaf->param;
@@ -247,6 +250,7 @@ static void make_arrays(struct trial *t) {
   }
   t->o = must(calloc((size_t)(c->B * c->T * c->H) * (size_t)c->dv, sizeof *t->o));
   const size_t states = (size_t)(c->B * ref_state_slots(t->v, (int)levels_of(c)) * c->H);
+  t->nt = must(calloc((size_t)(c->B * c->H) * (size_t)c->dk, sizeof *t->nt));
   t->ht = must(calloc(states * (size_t)c->dk * (size_t)c->dv + 1, sizeof *t->ht));
   t->positions = must(calloc((size_t)c->B, sizeof *t->positions));
   for (int64_t b = 0; b < c->B; b++) t->positions[b] = position_of(c, b);
@@ -271,12 +275,14 @@ static mkc_status run_reference(struct trial *t, struct error *err) {
                           .chunk = 64,
                           .arrays = arrays,
                           .o = t->o,
-                          .ht = ref_has_state(t->v) ? t->ht : NULL};
+                          .ht = ref_has_state(t->v) ? t->ht : NULL,
+                          .nt = ref_has_state(t->v) && t->v->normaliser ? t->nt : NULL};
   for (int i = 0; i < t->n; i++) {
     const struct leaf *leaf = leaf_named(t->v, t->sides[i].info.name);
     if (leaf) arrays[leaf->index] = (struct ref_array){t->sides[i].values, heads_of(c, leaf)};
     if (t->sides[i].present && (t->sides[i].info.in_place || is_named(&t->sides[i], "h0")))
       call.h0 = t->sides[i].values;
+    if (t->sides[i].present && is_named(&t->sides[i], "n0")) call.n0 = t->sides[i].values;
     if (t->sides[i].present && is_named(&t->sides[i], "position")) call.position = t->positions;
   }
   return ref_run(t->v, REF_STATE, &call, err);
@@ -343,10 +349,13 @@ static mkc_status run_prepared(struct trial *t, struct op_outcome *ret, struct e
         if (t->sides[i].info.in_place) set_dead_slots(&t->sides[i], t->c, t->c->T, 0);
         ret->ht = compare(&t->sides[i], t->ht);
       }
+    const int nt = mkc_op_arg_index(t->op, "nt");
+    if (nt >= 0 && t->sides[nt].present) ret->ht = fmax(ret->ht, compare(&t->sides[nt], t->nt));
   }
   for (int i = 0; i < t->n; i++) release(t->device->cu, &t->sides[i]);
   free(t->o);
   free(t->ht);
+  free(t->nt);
   free(t->positions);
   return status;
 }

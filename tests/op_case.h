@@ -41,7 +41,7 @@ struct op_case {
 };
 
 struct op_outcome {
-  double o, ht; /* relative L2; ht: of the state afterwards, 0 without one */
+  double o, ht; /* relative L2; ht: of the state afterwards, column or matrix; 0 without one */
   bool same;    /* bits, both times */
   bool intact;  /* the poison */
   bool erases;  /* the transition has a delta or an outer */

@@ -169,6 +169,8 @@ static void open_array(struct trial *t, int i) {
     const double norm = x->leaf && x->leaf->axis == AXIS_DK && !x->leaf->fp32 ? 1 / sqrt(DK) : 1;
     ref_draw(x->leaf ? x->leaf : &state, 9u + (uint64_t)i, x->values, x->count);
     for (size_t j = 0; j < x->count; j++) x->values[j] *= norm;
+    for (size_t j = 0; j < x->count && !strcmp(x->info.name, "n0"); j++)
+      x->values[j] = fabs(x->values[j]); /* what rows are divided by */
   }
   write_array(x);
 }
@@ -193,11 +195,13 @@ static void check(const struct trial *t, const char *name, const double *expecte
 static void compare(struct trial *t, mkc_pass pass) {
   const char *before = pass == MKC_STEP ? "state" : "h0",
              *after = pass == MKC_STEP ? "state" : "ht";
+  const int column = mkc_op_arg_index(t->op, "n0");
   struct ref_array arrays[MAX_ARRAYS] = {{0}};
   struct error err = {0};
   const size_t heads = (size_t)(t->n.B * t->n.H);
   double *o = calloc(heads * (size_t)t->n.T * DV, sizeof *o),
          *ht = calloc(heads * DK * DV, sizeof *ht);
+  double *nt = calloc(heads * DK, sizeof *nt);
   for (int i = 0; i < t->narrays; i++)
     if (t->arrays[i].leaf)
       arrays[t->arrays[i].leaf->index] = (struct ref_array){t->arrays[i].values, t->n.H};
@@ -211,11 +215,15 @@ static void compare(struct trial *t, mkc_pass pass) {
                                 .arrays = arrays,
                                 .h0 = t->arrays[mkc_op_arg_index(t->op, before)].values,
                                 .o = o,
-                                .ht = ht};
+                                .ht = ht,
+                                .n0 = column < 0 ? NULL : t->arrays[column].values,
+                                .nt = column < 0 ? NULL : nt};
   ref_run(t->spec.variant, REF_STATE, &call, &err);
   assert_string_equal(error_text(&err), "");
   check(t, "o", o, 1e-2);
   check(t, after, ht, 1e-2);
+  if (column >= 0) check(t, "nt", nt, 1e-2);
+  free(nt);
   free(o);
   free(ht);
 }
@@ -246,8 +254,9 @@ static void run(const char *name, mkc_pass pass, const struct sizes *n) {
 /* one of each schedule, and what has tiles beside v */
 static void test_forward(void **state) {
   (void)state;
-  static const char *const specs[] = {"simple_gla", "mamba2", "gated_deltanet", "gla", "kda"};
-  for (int i = 0; i < 5; i++)
+  static const char *const specs[] = {"simple_gla",     "mamba2", "gated_rfa",
+                                      "gated_deltanet", "gla",    "kda"};
+  for (int i = 0; i < 6; i++)
     for (int j = 0; j < 4; j++) run(specs[i], MKC_FORWARD, &forward[j]);
 }
 

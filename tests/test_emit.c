@@ -148,7 +148,7 @@ static void test_arrays(void **state) {
   op_source_finish(&s);
 }
 
-/* A normaliser's op has no states; rowsum sees the factor of k and not that of v. */
+/* A normaliser's op has a column more of states; rowsum sees the factor of k and not that of v. */
 static void test_normaliser(void **state) {
   (void)state;
   struct op_source s;
@@ -156,9 +156,10 @@ static void test_normaliser(void **state) {
        "return variant { name = \"x\", k = sigmoid(input \"i\") * input { \"k\", dk },\n"
        "  v = tanh(input \"w\") * input { \"v\", dv }, normaliser = max(abs(rowsum), 1) }",
        "sm_90a", 64, 64, &s);
-  static const char *const names[] = {"q", "k", "v", "i", "w", "o", "cu_seqlens"};
-  assert_int_equal(s.narrays, 7);
-  for (int i = 0; i < 7; i++) assert_string_equal(s.arrays[i].name, names[i]);
+  static const char *const names[] = {"q",  "k", "v",  "i",  "w",         "h0",
+                                      "n0", "o", "ht", "nt", "cu_seqlens"};
+  assert_int_equal(s.narrays, 11);
+  for (int i = 0; i < 11; i++) assert_string_equal(s.arrays[i].name, names[i]);
   const char *weight = strstr(s.text, "TILE_FN float write_weight");
   const char *end = weight ? strchr(weight, '}') : NULL,
              *v = strstr(s.text, "tile_tanh(gate.in_w)");

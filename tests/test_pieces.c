@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * test_pieces.c - prefill in pieces is prefill at once: every shipped spec whose state is h0 and ht
- * runs over all of a batch's tokens, and again piece by piece, each from the state that the one
- * before left. Pieces that are whole chunks give the same bits, others what rounding allows; so do
- * the sequences of a packed batch, each alone and in pieces.
+ * test_pieces.c - prefill in pieces is prefill at once: every shipped flat spec runs over all of a
+ * batch's tokens, and again piece by piece, each from the state that the one before left. Pieces
+ * that are whole chunks give the same bits, others what rounding allows; so do the sequences of a
+ * packed batch, each alone and in pieces.
  *
  * On the CPU device, or on the GPU that MASKC_TEST_DEVICE names ("cuda:0").
  */
@@ -18,6 +18,8 @@
 
 static const char *const specs[] = {
     "linear_attention",
+    "linear_attention_elu",
+    "gated_rfa",
     "retnet",
     "lightning2",
     "simple_gla",
@@ -46,13 +48,19 @@ struct array {
   char *host;
 };
 
+/* h0 and ht, or n0 and nt: [N,H,dk,dv] or [N,H,dk] each. */
+struct states {
+  void *at[2];  /* on the device; what goes in and what comes out, by turns */
+  float *first; /* what is in both at first */
+  size_t count;
+};
+
 struct world {
   struct loaded_spec spec;
   mkc_op *op;
   int n;
   struct array arrays[MAX_ARRAYS];
-  void *state[2];    /* h0 and ht, by turns: [N,H,dk,dv] each, on the device */
-  void *first_state; /* and what is in h0 at first */
+  struct states h, column;
 };
 
 static struct op_device device;
@@ -100,8 +108,6 @@ static void draw(struct array *x, const struct leaf *leaf, uint64_t seed) {
   free(values);
 }
 
-static const size_t state_bytes = sizeof(float) * N * H * DK * DV;
-
 static void open_array(struct world *w, int i) {
   struct array *x = &w->arrays[i];
   x->info = (mkc_arg_info)MKC_ARG_INFO_INIT;
@@ -116,16 +122,20 @@ static void open_array(struct world *w, int i) {
   op_device_upload(&device, x->tensor.data, x->host, x->bytes);
 }
 
-static void open_states(struct world *w) {
-  static const struct leaf any = {.name = "h0", .min = -INFINITY, .max = INFINITY};
-  enum { COUNT = N * H * DK * DV };
-  double *values = calloc(COUNT, sizeof *values);
-  float *first = calloc(COUNT, sizeof *first);
-  ref_draw(&any, 3, values, COUNT);
-  for (int i = 0; i < COUNT; i++) first[i] = (float)values[i];
-  for (int i = 0; i < 2; i++) w->state[i] = op_device_alloc(&device, state_bytes);
-  w->first_state = first;
+/* A column is what rows are divided by: not negative, so that no sum comes near 0. */
+static void open_states(struct states *x, size_t count, bool column) {
+  const struct leaf leaf = {.name = "h0", .min = column ? 0 : -INFINITY, .max = INFINITY};
+  double *values = calloc(count, sizeof *values);
+  *x = (struct states){.count = count, .first = calloc(count, sizeof *x->first)};
+  ref_draw(&leaf, 3, values, count);
+  for (size_t i = 0; i < count; i++) x->first[i] = (float)values[i];
+  for (int i = 0; i < 2; i++) x->at[i] = op_device_alloc(&device, count * sizeof(float));
   free(values);
+}
+
+static void close_states(struct states *x) {
+  for (int i = 0; i < 2; i++) op_device_free(&device, x->at[i]);
+  free(x->first);
 }
 
 static void open_world(struct world *w, const char *name) {
@@ -145,7 +155,8 @@ static void open_world(struct world *w, const char *name) {
   w->n = mkc_op_arg_count(w->op);
   assert_in_range(w->n, 1, MAX_ARRAYS);
   for (int i = 0; i < w->n; i++) open_array(w, i);
-  open_states(w);
+  open_states(&w->h, N * H * DK * DV, false);
+  open_states(&w->column, N * H * DK, true);
 }
 
 static void close_world(struct world *w) {
@@ -153,16 +164,18 @@ static void close_world(struct world *w) {
     op_device_free(&device, w->arrays[i].tensor.data);
     free(w->arrays[i].host);
   }
-  for (int i = 0; i < 2; i++) op_device_free(&device, w->state[i]);
-  free(w->first_state);
+  close_states(&w->h);
+  close_states(&w->column);
   mkc_op_destroy(w->op);
   unload_spec(&w->spec);
 }
 
 /* ---- launches ---- */
 
-static bool is_state(const mkc_arg_info *info) {
-  return !strcmp(info->name, "h0") || !strcmp(info->name, "ht");
+/* NULL: the array is no state. */
+static struct states *states_of(struct world *w, const mkc_arg_info *info) {
+  if (info->axes[0] != 'B' || info->axes[1] != 'H') return NULL;
+  return info->axes[3] ? &w->h : &w->column;
 }
 
 /* Sequences n to n + count - 1 of the states, `tokens` tokens from `first` on; `turn`: which state
@@ -179,29 +192,34 @@ static void launch(struct world *w, int64_t first, int64_t tokens, int n, int co
     if (tokened) t->shape[1] = tokens;
     if (tokened)
       t->data = (char *)t->data + (size_t)(first * t->stride[1]) * element_size(t->dtype);
-    if (!is_state(&x->info)) continue;
-    const int which = (turn + (x->info.name[1] == 't')) % 2;
+    struct states *s = states_of(w, &x->info);
+    if (!s) continue;
     t->shape[0] = count;
-    t->data = (char *)w->state[which] + (size_t)(n * t->stride[0]) * sizeof(float);
+    t->data = (float *)s->at[(turn + x->info.output) % 2] + n * t->stride[0];
   }
   if (mkc_op_launch(w->op, args, w->n, NULL, 0, NULL)) fail_msg("%s", mkc_last_error());
 }
 
 struct result {
-  double o[T * H * DV], state[N * H * DK * DV];
+  double o[T * H * DV], state[N * H * DK * DV], column[N * H * DK];
 };
 
-/* o, and the state that was written last. */
+static void read_states(const struct states *x, int turn, double *ret) {
+  float *values = calloc(x->count, sizeof *values);
+  op_device_download(&device, values, x->at[turn], x->count * sizeof *values);
+  for (size_t i = 0; i < x->count; i++) ret[i] = values[i];
+  free(values);
+}
+
+/* o, and the states that were written last. */
 static struct result *read_result(struct world *w, int turn) {
   struct result *r = calloc(1, sizeof *r);
   struct array *o = &w->arrays[mkc_op_arg_index(w->op, "o")];
-  float *state = calloc(1, state_bytes);
   op_device_download(&device, o->host, o->tensor.data, o->bytes);
   for (int i = 0; i < T * H * DV; i++)
     r->o[i] = bf16_to_float(((const uint16_t *)(const void *)o->host)[i]);
-  op_device_download(&device, state, w->state[turn], state_bytes);
-  for (int i = 0; i < N * H * DK * DV; i++) r->state[i] = state[i];
-  free(state);
+  read_states(&w->h, turn, r->state);
+  read_states(&w->column, turn, r->column);
   return r;
 }
 
@@ -210,7 +228,10 @@ static void reset(struct world *w) {
   struct array *o = &w->arrays[mkc_op_arg_index(w->op, "o")];
   memset(o->host, 0xff, o->bytes);
   op_device_upload(&device, o->tensor.data, o->host, o->bytes);
-  for (int i = 0; i < 2; i++) op_device_upload(&device, w->state[i], w->first_state, state_bytes);
+  for (int i = 0; i < 4; i++) {
+    const struct states *x = i / 2 ? &w->column : &w->h;
+    op_device_upload(&device, x->at[i % 2], x->first, x->count * sizeof *x->first);
+  }
 }
 
 static struct result *at_once(struct world *w) {
@@ -230,6 +251,7 @@ static struct result *in_pieces(struct world *w, const int64_t *pieces, int n) {
 static void assert_near(const struct result *x, const struct result *y) {
   assert_arrays_close(x->o, y->o, T * H * DV, 5e-3);
   assert_arrays_close(x->state, y->state, N * H * DK * DV, 4e-3);
+  assert_arrays_close(x->column, y->column, N * H * DK, 4e-3);
 }
 
 /* ---- tests ---- */
@@ -244,6 +266,7 @@ static void test_pieces(void **state) {
     assert_memory_equal(whole->o, chunks->o, sizeof whole->o);
     /* one sequence's state: the others keep what was there */
     assert_memory_equal(whole->state, chunks->state, sizeof whole->state / N);
+    assert_memory_equal(whole->column, chunks->column, sizeof whole->column / N);
     assert_near(pieces, whole);
     free(whole);
     free(chunks);

@@ -160,7 +160,15 @@ static void test_refused_calls(void **state) {
   world_destroy(w);
 
   w = world_create();
+  draw_all(w);
+  w->call.n0 = h;
+  assert_int_equal(run_status(w, REF_STATE, "n0 and nt are of a normaliser"), MKC_E_ARGUMENT);
+  world_destroy(w);
+
+  w = world_create();
   w->variant.normaliser = symbol(w, SYM_ROWSUM);
+  add_weight(w, (struct weight){.kind = WEIGHT_FENWICK, .expr = input(w, "l", AXIS_LEVELS)});
+  w->call.levels = 6;
   draw_all(w);
   w->call.h0 = h;
   assert_int_equal(run_status(w, REF_STATE, "h0 and ht need"), MKC_E_ARGUMENT);

@@ -66,6 +66,7 @@ static mkc_status match_arrays(struct run *r, struct error *err) {
     if (found != r->cu && found != r->position) found->dtype = info.dtype;
   }
   r->ht->present = mkc_op_arg_index(r->op, r->ht->name) >= 0;
+  if (r->nt) r->nt->present = mkc_op_arg_index(r->op, r->nt->name) >= 0;
   return MKC_OK;
 }
 
@@ -96,9 +97,14 @@ static mkc_status write_outputs(const struct run *r, struct error *err) {
 
 static mkc_status verdict(const struct run *r, struct error *err) {
   const bool o_ok = run_error_ok(&r->error_o);
-  if (r->compared && !(o_ok && (!r->ht->present || run_error_ok(&r->error_ht))))
+  const bool ht_ok = !r->ht->present || run_error_ok(&r->error_ht);
+  const bool nt_ok = !r->nt || !r->nt->present || run_error_ok(&r->error_nt);
+  if (r->compared && !(o_ok && ht_ok && nt_ok))
     return error_set(err, MKC_E_TOLERANCE, "%s of %s is out of tolerance%s",
-                     o_ok ? r->ht->name : "o", r->variant->name,
+                     !o_ok    ? "o"
+                     : !ht_ok ? r->ht->name
+                              : "nt",
+                     r->variant->name,
                      r->finite_inputs ? "" : " (the inputs hold NaN or infinity)");
   if (r->nan_count && r->finite_inputs)
     return error_set(err, MKC_E_TOLERANCE, "the outputs of %s hold %zu NaN, the inputs none",
@@ -120,6 +126,7 @@ static mkc_status launch(struct run *r, int gpu, struct error *err) {
   status = gpu < 0 ? run_on_cpu(r, err) : run_on_cuda(r, gpu, err);
   if (!status) status = run_array_unpack(r->o, err);
   if (!status && r->ht->present) status = run_array_unpack(r->ht, err);
+  if (!status && r->nt && r->nt->present) status = run_array_unpack(r->nt, err);
   return status;
 }
 

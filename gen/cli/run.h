@@ -55,6 +55,7 @@ struct run {
   struct run_array *arrays; /* the leaves, then h0, o, ht */
   int narrays;
   struct run_array *h0, *o, *ht; /* of a step h0 and ht are state, before and after */
+  struct run_array *n0, *nt;     /* NULL: there is no normaliser, or the pass is a step */
   struct run_sizes n;
   struct run_array *cu;       /* cu_seqlens; NULL: the pass has none */
   struct run_array *position; /* NULL: there is no fenwick mask */
@@ -75,7 +76,7 @@ struct run {
   int launches;       /* that were timed */
   double copy_gbs;    /* of the device, in the same run; 0: not measured */
   double moved_bytes; /* each input read once, each output written once */
-  struct run_error error_o, error_ht;
+  struct run_error error_o, error_ht, error_nt;
   bool compared;
   bool finite_inputs;
   mkc_check check;  /* of the CPU device */

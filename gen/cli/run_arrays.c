@@ -23,10 +23,18 @@ static void set_axes(struct run_array *x) {
   *p++ = letters[x->leaf->axis];
 }
 
+/* What a normaliser adds to the state. */
+static void list_column(struct run *r, struct run_array *at) {
+  r->n0 = at;
+  r->nt = at + 1;
+  *r->n0 = (struct run_array){.name = "n0", .axes = "BHk", .optional = true};
+  *r->nt = (struct run_array){.name = "nt", .axes = "BHk", .output = true, .optional = true};
+}
+
 static void list_arrays(struct run *r) {
   const struct variant *v = r->variant;
-  const bool fenwick = v->branches[0].fenwick;
-  r->narrays = v->nleaves + (r->pass == MKC_STEP ? 3 : 4) + fenwick;
+  const bool fenwick = v->branches[0].fenwick, column = v->normaliser && r->pass != MKC_STEP;
+  r->narrays = v->nleaves + (r->pass == MKC_STEP ? 3 : 4) + 2 * column + fenwick;
   r->arrays = arena_array(&r->cli->arena, struct run_array, r->narrays);
   for (int i = 0; i < v->nleaves; i++) {
     r->arrays[i] =
@@ -50,6 +58,7 @@ static void list_arrays(struct run *r) {
   if (r->pass != MKC_STEP) {
     r->cu = r->h0 + 3;
     *r->cu = (struct run_array){.name = "cu_seqlens", .axes = "C", .optional = true};
+    if (column) list_column(r, r->cu + 1);
     return;
   }
   *r->h0 = (struct run_array){.name = "state", .present = true, .before = true};
@@ -112,9 +121,10 @@ static mkc_status attach_files(struct run *r, struct error *err) {
   return MKC_OK;
 }
 
-/* A normaliser's state, say, has a column more than h0 and ht. */
+/* Every past key, say, is more than h0 and ht. */
 static mkc_status check_states(const struct run *r, struct error *err) {
-  const bool asked = r->h0->in || r->ht->out || args_flag(&r->cli->args, OPTION_H0);
+  const bool column = r->n0 && (r->n0->in || r->nt->out);
+  const bool asked = column || r->h0->in || r->ht->out || args_flag(&r->cli->args, OPTION_H0);
   if (!asked || r->pass == MKC_STEP || ref_has_state(r->variant)) return MKC_OK;
   return error_set(err, MKC_E_USAGE,
                    "%s has no h0 and no ht: its state is not just one matrix of [dk,dv]",
@@ -140,7 +150,7 @@ static mkc_status check_missing(const struct run *r, struct error *err) {
 
 /* A state belongs to a sequence, of a batch or packed. */
 static bool is_packed_state(const struct run *r, const struct run_array *x) {
-  return r->sequences && (x == r->h0 || x == r->ht);
+  return r->sequences && (x == r->h0 || x == r->ht || x == r->n0 || x == r->nt);
 }
 
 static bool is_integers(const struct run *r, const struct run_array *x) {
@@ -355,11 +365,15 @@ mkc_status run_arrays_open(struct run *r, struct error *err) {
   if (!status) status = run_packed_open(r, err);
   if (!status) status = settle_heads(r, err);
   if (status) return status;
-  if (r->random && args_flag(&r->cli->args, OPTION_H0)) r->h0->present = true;
+  if (r->random && args_flag(&r->cli->args, OPTION_H0)) {
+    r->h0->present = true;
+    if (r->n0) r->n0->present = true;
+  }
   settle_sizes(r);
   status = run_position_open(r, err);
   if (r->n.L) r->n.S = r->n.L - 1;
   if (!status && r->h0->in) status = agree(r, r->h0, err);
+  if (!status && r->n0 && r->n0->in) status = agree(r, r->n0, err);
   if (status) return status;
   settle_shapes(r);
   status = settle_shared_heads(r, err);

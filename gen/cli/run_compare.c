@@ -27,7 +27,7 @@ struct part {
   int64_t heads;         /* in this part */
   int64_t first, tokens; /* of arrays with tokens: which rows of all batch entries' */
   struct ref_array *arrays;
-  double *h0, *o, *ht;
+  double *h0, *o, *ht, *n0, *nt;
 };
 
 /* Matrices of a head's state. */
@@ -64,13 +64,15 @@ static mkc_status open_part(struct part *p, struct error *err) {
   p->tokens = r->sequences ? r->starts[p->b + 1] - p->first : n->T;
   p->o = malloc(sizeof *p->o * (size_t)(p->tokens * p->heads * n->dv + 1));
   p->ht = malloc(sizeof *p->ht * (size_t)(slots_of(r) * p->heads * n->dk * n->dv));
-  bool ok = p->o && p->ht;
+  p->nt = malloc(sizeof *p->nt * (size_t)(p->heads * n->dk));
+  bool ok = p->o && p->ht && p->nt;
   int64_t heads;
   for (int i = 0; i < r->variant->nleaves && ok; i++) {
     p->arrays[i].data = gather(p, &r->arrays[i], &p->arrays[i].heads);
     ok = p->arrays[i].data;
   }
   if (r->h0->present && ok) ok = (p->h0 = gather(p, r->h0, &heads)) != NULL;
+  if (r->n0 && r->n0->present && ok) ok = (p->n0 = gather(p, r->n0, &heads)) != NULL;
   return ok ? MKC_OK : error_set(err, MKC_E_OUT_OF_MEMORY, "out of memory for the reference");
 }
 
@@ -79,6 +81,8 @@ static void close_part(struct part *p) {
   free(p->h0);
   free(p->o);
   free(p->ht);
+  free(p->n0);
+  free(p->nt);
 }
 
 /* ---- comparing ---- */
@@ -100,13 +104,15 @@ static bool holds_nothing(const struct part *p, int64_t slot) {
   return !((((const int64_t *)r->position->packed)[p->b] + p->tokens) >> slot & 1);
 }
 
-/* An output [B,T,H,dv] or state [B,(slots,)H,dk,dv] against the part's [rows,heads,width]. */
+/* An output [B,T,H,dv], state [B,(slots,)H,dk,dv] or [B,H,dk] against the part's
+ * [rows,heads,width]. */
 static void add_part(const struct part *p, const struct run_array *x, const double *reference,
                      struct run_error *e) {
   const bool state = x->axes[1] != 'T';
   const struct run_sizes *n = &p->run->n;
   const int64_t slots = slots_of(p->run);
-  const int64_t rows = state ? slots : p->tokens, width = state ? n->dk * n->dv : n->dv;
+  const int64_t rows = state ? slots : p->tokens;
+  const int64_t width = x == p->run->nt ? n->dk : state ? n->dk * n->dv : n->dv;
   const float *batch = x->values + (state ? p->b * slots : p->first) * n->H * width;
   const int64_t head = p->head == ALL_HEADS ? 0 : p->head;
   for (int64_t i = 0; i < rows; i++) {
@@ -124,12 +130,13 @@ static void keep_state(struct part *p) {
   const size_t n = (size_t)(p->heads * r->n.dk * r->n.dv);
   for (size_t i = 0; i < n * (size_t)slots_of(r); i++)
     p->ht[i] = p->h0 && (live >> i / n & 1) ? p->h0[i] : 0;
+  for (int64_t i = 0; i < p->heads * r->n.dk; i++) p->nt[i] = p->n0 ? p->n0[i] : 0;
 }
 
 static mkc_status compare_part(struct run *r, int64_t b, int64_t head, struct error *err) {
   struct part p = {.run = r, .b = b, .head = head};
   const struct variant *v = r->variant;
-  const bool given = r->position && r->position->present;
+  const bool given = r->position && r->position->present, column = r->nt && r->nt->present;
   const int64_t *position = given ? (const int64_t *)r->position->packed + b : NULL;
   p.arrays = arena_array(&r->cli->arena, struct ref_array, v->nleaves + 1);
   mkc_status status = open_part(&p, err);
@@ -145,12 +152,15 @@ static mkc_status compare_part(struct run *r, int64_t b, int64_t head, struct er
                                 .arrays = p.arrays,
                                 .h0 = p.h0,
                                 .o = p.o,
-                                .ht = r->ht->present ? p.ht : NULL};
+                                .ht = r->ht->present ? p.ht : NULL,
+                                .n0 = p.n0,
+                                .nt = column ? p.nt : NULL};
   if (!status && p.tokens > 0) status = ref_run(v, REF_STATE, &call, err);
   if (!status && p.tokens == 0) keep_state(&p);
   if (!status) {
     add_part(&p, r->o, p.o, &r->error_o);
     if (r->ht->present) add_part(&p, r->ht, p.ht, &r->error_ht);
+    if (column) add_part(&p, r->nt, p.nt, &r->error_nt);
   }
   close_part(&p);
   return status;
@@ -197,8 +207,8 @@ bool run_error_ok(const struct run_error *e) {
 }
 
 static void count_nans(struct run *r) {
-  const struct run_array *outputs[] = {r->o, r->ht};
-  for (int i = 0; i < 2; i++)
+  const struct run_array *outputs[] = {r->o, r->ht, r->nt};
+  for (int i = 0; i < (r->nt ? 3 : 2); i++)
     for (size_t j = 0; j < outputs[i]->count && outputs[i]->present; j++)
       r->nan_count += isnan(outputs[i]->values[j]);
 }
@@ -214,6 +224,7 @@ static void set_tolerances(struct run *r) {
     r->error_o.tolerance = bf16 ? 6e-3 : fp16 ? 3e-3 : 1e-5;
     r->error_ht.tolerance = bf16 ? 5e-3 : fp16 ? 3e-3 : 1e-5;
   }
+  r->error_nt.tolerance = r->error_ht.tolerance;
   if (r->pass != MKC_STEP) return;
   r->error_o.tolerance = bf16 ? 4e-3 : fp16 ? 5e-4 : 1e-5; /* what rounding o can do: 2^-8, 2^-11 */
   r->error_ht.tolerance = 1e-5;

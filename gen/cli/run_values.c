@@ -25,6 +25,7 @@ static const size_t period = (1u << 24) - 3;
 static mkc_status draw_array(const struct run *r, struct run_array *x, struct error *err) {
   static const struct leaf state = {
       .name = "h0", .axis = AXIS_DV, .min = -INFINITY, .max = INFINITY};
+  static const struct leaf column = {.name = "n0", .axis = AXIS_DK, .min = 0, .max = INFINITY};
   const size_t n = x->count < period ? x->count : period;
   double *drawn = malloc(sizeof *drawn * n);
   x->values = malloc(sizeof *x->values * x->count);
@@ -33,7 +34,7 @@ static mkc_status draw_array(const struct run *r, struct run_array *x, struct er
     return out_of_memory(x, err);
   }
   const uint64_t stream = (uint64_t)(x - r->arrays);
-  ref_draw(x->leaf ? x->leaf : &state, r->seed * 1000003 + stream, drawn, n);
+  ref_draw(x->leaf ? x->leaf : x == r->n0 ? &column : &state, r->seed * 1000003 + stream, drawn, n);
   for (size_t i = 0; i < x->count; i++) x->values[i] = (float)drawn[i % period];
   free(drawn);
   return MKC_OK;

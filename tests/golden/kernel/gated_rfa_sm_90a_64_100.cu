@@ -235,7 +235,11 @@ typedef struct op_args {
   struct { const bf16 *at; i64 batch, token, head, heads; } k; /* k [B,T,H,dk] */
   struct { const bf16 *at; i64 batch, token, head, heads; } v; /* v [B,T,H,dv] */
   struct { const float *at; i64 batch, token, head, heads; } in_g; /* g [B,T,H] */
+  struct { const float *at; i64 batch, token, head, heads; } h0; /* h0 [B,H,dk,dv], or null */
+  struct { const float *at; i64 batch, token, head, heads; } n0; /* n0 [B,H,dk], or null */
   struct { bf16 *at; i64 batch, token, head, heads; } o; /* o [B,T,H,dv] */
+  struct { float *at; i64 batch, token, head, heads; } ht; /* ht [B,H,dk,dv], or null */
+  struct { float *at; i64 batch, token, head, heads; } nt; /* nt [B,H,dk], or null */
   struct { const void *at; i64 batch, token, head, heads; } cu_seqlens; /* cu_seqlens [N+1], int or i64, or null */
 } op_args;
 
@@ -506,7 +510,21 @@ TILE_KERNEL(gated_rfa_forward, op_args, THREADS, 1) {
 
   /* rows 16 warp .. 16 warp + 15 of S' (dv), all columns of dk, as mma accumulators */
   float state[DK / 8][4] = {{0}};
-  for (int i = tile_tid(); i < DK; i += THREADS) sZ[i] = 0.0f;
+  for (int i = tile_tid(); i < DK; i += THREADS) {
+    sZ[i] = 0.0f;
+    if (a.n0.at)
+      sZ[i] = a.n0.at[batch * a.n0.batch + head * a.n0.heads / H * a.n0.head + i];
+  }
+  if (a.h0.at) {
+    const float *h0 = a.h0.at + batch * a.h0.batch + head * a.h0.heads / H * a.h0.head;
+    TILE_UNROLL
+    for (int n = 0; n < DK / 8; n++)
+      TILE_UNROLL
+      for (int e = 0; e < 4; e++) {
+        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
+        if (v < DV) state[n][e] = h0[k * a.h0.token + v];
+      }
+  }
 
   for (int i = 0; i < STAGES - 1; i++) {
     if (i * CHUNK < T) {
@@ -726,4 +744,18 @@ TILE_KERNEL(gated_rfa_forward, op_args, THREADS, 1) {
   barrier_sync(); /* the last chunk's output is complete */
   if (chunks > 0) /* a packed sequence may be empty */
     store_o(a.o.at + o_at, sO, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK));
+  if (a.ht.at) {
+    float *ht = a.ht.at + batch * a.ht.batch + head * a.ht.head;
+    TILE_UNROLL
+    for (int n = 0; n < DK / 8; n++)
+      TILE_UNROLL
+      for (int e = 0; e < 4; e++) {
+        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
+        if (v < DV) ht[k * a.ht.token + v] = state[n][e];
+      }
+  }
+  if (a.nt.at) {
+    float *nt = a.nt.at + batch * a.nt.batch + head * a.nt.head;
+    for (int i = tile_tid(); i < DK; i += THREADS) nt[i] = sZ[(chunks & 1) * DK + i];
+  }
 }

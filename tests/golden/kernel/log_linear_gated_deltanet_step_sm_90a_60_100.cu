@@ -72,6 +72,9 @@ TILE_FN void st_f32x4(void *p, float x, float y, float z, float w) {
   *(tile_f4 *)p = v;
 }
 
+/* the line of global memory that p is in starts on its way to L2 */
+TILE_FN void tile_prefetch(const void *p) { asm volatile("prefetch.global.L2 [%0];" :: "l"(p)); }
+
 /* two floats, rounded to nearest even, `lo` in the low half */
 TILE_FN u32 pack_bf16x2(float lo, float hi) {
   u32 r;
@@ -261,6 +264,9 @@ TILE_FN int block_start(int position, int slot) { return position >> (slot + 1) 
 /* 0 of 0, 1 of 1, 2 of 2 and 3, ...: of x ^ y the level at which the token at x reads that at y. */
 TILE_FN int bit_length(int x) { return 32 - tile_clz((u32)x); }
 
+/* of a set of slots that is not empty */
+TILE_FN int lowest_slot(u32 set) { return bit_length((int)(set & (0u - set))) - 1; }
+
 TILE_KERNEL(log_linear_gated_deltanet_step, op_args, THREADS, 5) {
   TILE_SMEM_BEGIN(SMEM_BYTES);
   TILE_SMEM(float, tokens, 0, TOKENS * TOKEN);
@@ -293,6 +299,12 @@ TILE_KERNEL(log_linear_gated_deltanet_step, op_args, THREADS, 5) {
     const int end = begin + kept;
     /* the highest bit of the position that these tokens change, or -1 */
     const int carry = bit_length(begin ^ end) - 1;
+    if (begin != 0) {
+      const float *next = states + lowest_slot((u32)begin) * a.state.slot;
+      TILE_UNROLL
+      for (int n = 0; n < LANE_ROWS; n++)
+        if (ROW_LANES * n + row_lane < DK) tile_prefetch(next + n * (ROW_LANES * DV));
+    }
     const bf16 *in_q = a.in_q.at + batch * a.in_q.batch +
         head * a.in_q.heads / H * a.in_q.head;
     const bf16 *in_k = a.in_k.at + batch * a.in_k.batch +
@@ -439,8 +451,8 @@ TILE_KERNEL(log_linear_gated_deltanet_step, op_args, THREADS, 5) {
     }
 
     /* the states before these tokens */
-    for (int slot = 0; slot < slots; slot++) {
-      if (!(begin >> slot & 1)) continue;
+    for (u32 left = (u32)begin; left != 0; left &= left - 1) {
+      const int slot = lowest_slot(left);
       float *state = states + slot * a.state.slot;
       const int start = block_start(begin, slot);
       TILE_UNROLL
@@ -449,6 +461,12 @@ TILE_KERNEL(log_linear_gated_deltanet_step, op_args, THREADS, 5) {
         load_state(s[n], state + (inside ? n * (ROW_LANES * DV) : 0));
         TILE_UNROLL
         for (int c = 0; c < 4; c++) s[n][c] = inside ? s[n][c] : 0.0f;
+      }
+      if ((left & (left - 1)) != 0) {
+        const float *next = states + lowest_slot(left & (left - 1)) * a.state.slot;
+        TILE_UNROLL
+        for (int n = 0; n < LANE_ROWS; n++)
+          if (ROW_LANES * n + row_lane < DK) tile_prefetch(next + n * (ROW_LANES * DV));
       }
       for (int i = 0; i < count; i++) { /* the state through a token */
         float *token = tokens + i * TOKEN;
