@@ -155,8 +155,20 @@ static bool is_named(const struct printer *p, const struct expr *e) {
   return p->uses[e->id] > 1 && arity(e) > 0 && !folded(p, e, &x);
 }
 
+/* x of elu(x) + 1, e^x below 0, which has a function of its own: the sum loses what is small. */
+static const struct expr *elu_plus_one(const struct printer *p, const struct expr *e) {
+  for (int i = 0; i < 2 && e->op == OP_ADD; i++) {
+    const struct expr *elu = e->arg[i];
+    double one;
+    if (elu->op == OP_ELU && p->uses[elu->id] < 2 && folded(p, e->arg[1 - i], &one) && one == 1)
+      return elu->arg[0];
+  }
+  return NULL;
+}
+
 static int operand_binding(const struct printer *p, const struct expr *e) {
   double x;
+  if (elu_plus_one(p, e)) return ATOM;
   if (folded(p, e, &x)) return x < 0 ? UNARY : ATOM;
   return is_named(p, e) ? ATOM : binding(e->op);
 }
@@ -195,6 +207,13 @@ static void print_node(struct printer *p, struct buf *out, const struct expr *e)
   }
   if (!e->arg[0]) {
     print_leaf(p, out, e);
+    return;
+  }
+  const struct expr *elu = elu_plus_one(p, e);
+  if (elu) {
+    buf_puts(out, "tile_elu1(");
+    print_operand(p, out, elu, 0);
+    buf_puts(out, ")");
     return;
   }
   for (const char *s = spelling(e->op); *s; s++) {

@@ -455,6 +455,9 @@ TILE_FN float tile_elu(float x) {
   const float negative = x > -0.375f ? series : tile_exp2(1.4426950408889634f * x) - 1.0f;
   return x > 0.0f ? x : negative;
 }
+TILE_FN float tile_elu1(float x) {
+  return x > 0.0f ? x + 1.0f : tile_exp2(1.4426950408889634f * x);
+}
 TILE_FN float tile_sin(float x) {
   return __builtin_sinf(x);
 }

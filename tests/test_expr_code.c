@@ -43,6 +43,13 @@ static void test_parentheses_are_those_needed(void **state) {
   assert_scale("param \"a\" * -2", "per_head.param_a * -2.0f");
 }
 
+static void test_elu_plus_one_is_one_function(void **state) {
+  (void)state;
+  assert_scale("elu(param \"a\") + 1", "tile_elu1(per_head.param_a)");
+  assert_scale("-(1 + elu(param \"a\" * 2))", "-tile_elu1(per_head.param_a * 2.0f)");
+  assert_scale("elu(param \"a\") + 2", "tile_elu(per_head.param_a) + 2.0f");
+}
+
 static void test_head_is_a_number_a_head(void **state) {
   (void)state;
   assert_scale("head / heads", "per_head.head / per_head.heads");
@@ -132,6 +139,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_numbers_fold),
       cmocka_unit_test(test_parentheses_are_those_needed),
+      cmocka_unit_test(test_elu_plus_one_is_one_function),
       cmocka_unit_test(test_head_is_a_number_a_head),
       cmocka_unit_test(test_numbers_ignore_the_locale),
       cmocka_unit_test(test_shared_nodes_are_steps),

@@ -51,6 +51,7 @@ FUNCTION(softplus, fmax(x, 0) + log1p(exp(-fabs(x))))
 FUNCTION(silu, x / (1 + exp(-x)))
 FUNCTION(tanh, tanh(x))
 FUNCTION(elu, x > 0 ? x : expm1(x))
+FUNCTION(elu1, x > 0 ? x + 1 : exp(x))
 FUNCTION(sin, sin(x))
 FUNCTION(cos, cos(x))
 
@@ -339,6 +340,7 @@ const struct op ops[] = {
     POINTWISE(silu, -80, 80, 4, 6),
     POINTWISE(tanh, -10, 10, 2, 4),
     POINTWISE(elu, -2, 1, 8, 16),
+    POINTWISE(elu1, -10, 5, 12, 16),
     POINTWISE(sin, -1000, 1000, 2, 4),
     POINTWISE(cos, -1000, 1000, 2, 4),
 };

@@ -32,6 +32,7 @@ POINTWISE(tile_softplus, tile_softplus(x))
 POINTWISE(tile_silu, tile_silu(x))
 POINTWISE(tile_tanh, tile_tanh(x))
 POINTWISE(tile_elu, tile_elu(x))
+POINTWISE(tile_elu1, tile_elu1(x))
 POINTWISE(tile_sin, tile_sin(x))
 POINTWISE(tile_cos, tile_cos(x))
 
