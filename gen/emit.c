@@ -41,6 +41,7 @@ static const char *axes_text(const char *axes) {
       {"BHkv", "[B,H,dk,dv]"},
       {"BHk", "[B,H,dk]"},
       {"NHkv", "[N,H,dk,dv]"},
+      {"NHk", "[N,H,dk]"},
       {"Hk", "[H,dk]"},
       {"Hv", "[H,dv]"},
       {"BTHkv", "[B,T,H,dk,dv]"},

@@ -30,7 +30,8 @@ static const char *const keywords[] = {
     "threadIdx", "blockIdx", "blockDim", "gridDim", "warpSize", "dim3", NULL};
 
 static const char *const reserved[] = {
-    "h0", "ht", "n0", "nt", "o", "cu_seqlens", "state", "state_index", "states", "accepted", NULL};
+    "h0",          "ht",     "n0",       "nt",      "o",        "cu_seqlens", "state",
+    "state_index", "states", "accepted", "state_n", "states_n", NULL};
 
 static bool in_list(const char *s, const char *const *list) {
   for (; *list; list++)

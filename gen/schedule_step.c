@@ -51,13 +51,20 @@ static const char *lacks_in_branch(const struct branch *b, struct arena *a) {
   return what;
 }
 
+static const char *lacks_in_normaliser(const struct variant *v, struct arena *a) {
+  if (!v->normaliser) return NULL;
+  if (v->branches[0].log_write) return "slot normaliser: with a write gate that is exp";
+  const char *bad = expr_not_emitted(v->normaliser, AXIS_NONE);
+  return bad ? arena_printf(a, "slot normaliser: %s", bad) : NULL;
+}
+
 const char *step_lacks(const struct variant *v, const struct gen_config *config, struct arena *a) {
   const struct branch *b = &v->branches[0];
   if (v->nbranches > 1) return "slot branches";
   if (v->steps) return "slot steps";
-  if (v->normaliser) return "slot normaliser";
   if (!b->linear) return "slot score: anything but qk";
   const char *what = lacks_in_branch(b, a);
+  if (!what) what = lacks_in_normaliser(v, a);
   const char *bad = row_code_lacks(v->output, AXIS_DV);
   if (!what && bad) what = arena_printf(a, "slot output: %s", bad);
   if (!what && config->chunk) what = "--chunk: a step has no chunks";
@@ -86,8 +93,9 @@ static int values_bytes(const struct plan *p, const struct variant *v,
 /* Registers a thread wants: its part of the state, sums over rows, addresses, of slots too. */
 static int registers_wanted(const struct plan *p, const struct variant *v,
                             const struct step_program *program) {
-  return scan_round_up(p->config.dk, ROW_LANES) / ROW_LANES * 4 + 4 * program->nprojections +
-         (v->branches[0].fenwick ? 56 : 48);
+  const int columns = v->normaliser ? 5 : 4;
+  return scan_round_up(p->config.dk, ROW_LANES) / ROW_LANES * columns +
+         columns * program->nprojections + (v->branches[0].fenwick ? 56 : 48);
 }
 
 static int smaller(int x, int y) {
@@ -161,6 +169,8 @@ int step_candidates(const struct schedule *schedule, const struct variant *v,
       p->reason = "wants more shared memory than a block has";
     else if (p->blocks_a_head > 1 && row_code_reduces(v->output))
       p->reason = "the output wants all channels in one block";
+    else if (p->blocks_a_head > 1 && v->normaliser)
+      p->reason = "the column of rowsum has one block that moves it on";
     predict(p, v, &program, states);
   }
   return n;

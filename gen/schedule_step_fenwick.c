@@ -15,6 +15,7 @@
 static const char *lacks(const struct variant *v, const struct gen_config *config,
                          struct arena *a) {
   const char *what = levels_lacks(&v->branches[0], a);
+  if (!what && v->normaliser) what = "slot normaliser";
   return what ? what : step_lacks(v, config, a);
 }
 

@@ -146,6 +146,19 @@ static void emit_output_value(struct emission *e, struct reads *reads) {
   buf_puts(&e->slots, "},\n");
 }
 
+static void emit_normaliser(struct emission *e, struct reads *reads) {
+  const struct expr_term term = {e->v->normaliser, false};
+  struct expr_code code;
+  if (!term.e) {
+    buf_puts(&e->slots, "normaliser = false,\n");
+    return;
+  }
+  expr_code(&term, 1, JOIN_SUM, &e->plan->config, e->arena, &code);
+  emit_code(&e->slots, "normaliser", &code, "");
+  add_reads(reads, &code);
+  expr_code_finish(&code);
+}
+
 /* ---- operations ---- */
 
 static void emit_sum(struct buf *out, const struct step_program *p, const struct step_op *op) {
@@ -242,12 +255,16 @@ static void emit_arrays(struct emission *e, const struct leaf_list *leaves) {
   struct op_array state = emit_array_of("state", slots ? "NSHkv" : "NHkv", MKC_F32, state_piece(c));
   state.output = state.in_place = 1;
   emit_array(e, "state", state);
+  struct op_array column = emit_array_of("state_n", "NHk", MKC_F32, 4);
+  column.output = column.in_place = 1;
+  if (e->v->normaliser) emit_array(e, "state_n", column);
   if (slots) emit_array(e, "position", emit_array_of("position", "B", MKC_I64, 8));
   emit_optional(e, "state_index", "B", MKC_I32, 4, false);
   emit_optional(e, "accepted", "B", MKC_I32, 4, false);
   struct op_array o = emit_array_of("o", "BTHv", c->dtype, element_bytes(c->dtype));
   o.output = 1;
   emit_array(e, "o", o);
+  if (e->v->normaliser) emit_optional(e, "states_n", "BTHk", MKC_F32, 4, true);
   if (!slots) emit_optional(e, "states", "BTHkv", MKC_F32, state_piece(c), true);
 }
 
@@ -267,6 +284,7 @@ void schedule_step_slots(struct emission *e) {
   emit_vectors(e, &p, COLUMNS, &p.columns, &reads);
   emit_weights(e, &reads);
   emit_output_value(e, &reads);
+  emit_normaliser(e, &reads);
   emit_ops(&e->slots, &p);
   emit_inputs(&e->slots, "inputs", &reads.leaves);
   emit_per_head(&e->slots, &reads);

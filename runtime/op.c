@@ -26,9 +26,9 @@ struct mkc_op {
 /* ---- create ---- */
 
 static bool known_axes(const char *axes) {
-  static const char *const known[] = {"C",     "BTHk", "BTHv",  "BTHL",  "BTH",  "B",
-                                      "H",     "Hk",   "Hv",    "HL",    "BHkv", "BHk",
-                                      "BSHkv", "NHkv", "NSHkv", "BTHkv", NULL};
+  static const char *const known[] = {"C",     "BTHk", "BTHv", "BTHL",  "BTH",   "B",
+                                      "H",     "Hk",   "Hv",   "HL",    "BHkv",  "BHk",
+                                      "BSHkv", "NHkv", "NHk",  "NSHkv", "BTHkv", NULL};
   for (int i = 0; known[i]; i++)
     if (!strcmp(axes, known[i])) return true;
   return false;

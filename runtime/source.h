@@ -36,7 +36,7 @@ enum { ARGS_HEAD_SLOTS = 3, ARRAY_SLOTS = 5, ARGS_LEVEL_SLOTS = 2, OP_MAX_ARRAYS
 struct op_array {
   char name[64];
   /* "C", "BTHk", "BTHv", "BTHL", "BTH", "B", "H", "Hk", "Hv", "HL", "BHkv", "BHk", "BSHkv",
-   * "NHkv", "NSHkv", "BTHkv" */
+   * "NHkv", "NHk", "NSHkv", "BTHkv" */
   char axes[6];
   mkc_dtype dtype;
   int output, optional;

@@ -10,7 +10,8 @@
 //% --   print_code(name, code)    NAME, the function of one piece of code
 //% --
 //% -- to_f32(text, field), an element of that array as a number, and gate_parameters of load_gate.
-//% local strides_of = { NHkv = "slot, unused, head, slots", BSHkv = "batch, slot, head, heads",
+//% local strides_of = { NHkv = "slot, unused, head, slots", NHk = "slot, unused, head, slots",
+//%                      BSHkv = "batch, slot, head, heads",
 //%                      NSHkv = "entry, slot, head, entries" }
 //% local type_of = {}
 //% for _, x in ipairs(arrays) do type_of[x.field] = x.type end

@@ -7,7 +7,7 @@
 //% -- and then over 8 lanes, and no warp waits for another. The values of up to 8 tokens are computed
 //% -- first, a warp a token, into shared memory.
 //% --
-//% -- In: the plan's slots (gen/schedule_step_slots.c: scalars, rows, columns, outputs, ops, ...) and
+//% -- In: the plan's slots (gen/schedule_step_slots.c: scalars, rows, columns, normaliser, ...) and
 //% -- token_number, the text of the number of token i, and deeper (vectors.k.c). Out, of Lua:
 //% --
 //% --   warps, dk_rows, ragged, pooled, output, from_f32(text)
@@ -92,6 +92,11 @@
 //% print_code(x.name .. "_factor", x.factor)
 //% end
 //% end
+//% if normaliser then
+
+/* what a row is divided by */
+//% print_code("normaliser", normaliser)
+//% end
 //% print_combine({ rows, columns, outputs, weights }, weights[1] ~= nil)
 //% for _, list in ipairs { rows, columns, outputs, weights } do
 //% for _, x in ipairs(list) do print_vector(x) end
@@ -154,12 +159,12 @@ TILE_FN void store_state(float *to, const float *x) {
 TILE_FN float forget(float x, float factor) { return factor == 0.0f ? 0.0f : factor * x; }
 //% end
 
-/* sums of four channels over the lanes that hold their rows; every lane has them */
+/* sums of $(normaliser and "five columns" or "four channels") over the lanes that hold their rows; every lane has them */
 TILE_FN void sum_over_rows(float *x) {
   TILE_UNROLL
   for (int mask = COLUMN_LANES; mask < 32; mask *= 2)
     TILE_UNROLL
-    for (int c = 0; c < 4; c++) {
+    for (int c = 0; c < $(normaliser and 5 or 4); c++) {
       const float other = warp_shuffle_xor_f32(x[c], mask);
       x[c] += other;
     }

@@ -13,7 +13,8 @@
 //% --   is_number(code)    whether a piece of code is a number
 //% --   passes_over(state) the passes: in each what is declared before, read for a row, done for an
 //% --                      element x and summed over the rows; passes.scale is what y is multiplied
-//% --                      by, or nil. state = { columns = 4 of a lane, or 1; writes = whether tokens
+//% --                      by, or nil. state = { columns = 4 of a lane, 5 with that of v = 1,
+//% --                      or 1; writes = whether tokens
 //% --                      add what they write }
 //% --   print_pass(indent, p, over, declared) one of them in the kernel, over = { count = "LANE_ROWS",
 //% --                      element = "s[n][c]", columns, row = a function: the text of row n of a value in
@@ -53,8 +54,9 @@
 //%   return name
 //% end
 //% local function column(name)
-//%   declare("float " .. name .. "[4];")
+//%   declare("float " .. name .. "[" .. state.columns .. "];")
 //%   declare("load_channels(" .. name .. ", token + " .. constant[name] .. " + column);")
+//%   if name == "v" and state.columns == 5 then declare("v[4] = 1.0f;") end
 //% end
 //% local function sum_text(op, writes)
 //%   local text = writes and "v[c]" or ""
@@ -89,9 +91,9 @@
 //%   if state.columns == 1 then
 //%     declare("const float " .. name .. " = " .. text .. ";")
 //%   else
-//%     declare("float " .. name .. "[4];")
+//%     declare("float " .. name .. "[" .. state.columns .. "];")
 //%     declare("TILE_UNROLL")
-//%     declare("for (int c = 0; c < 4; c++) " .. name .. "[c] = " .. text .. ";")
+//%     declare("for (int c = 0; c < " .. state.columns .. "; c++) " .. name .. "[c] = " .. text .. ";")
 //%   end
 //%   return "x += " .. op.value .. " * " .. name .. at .. ";"
 //% end
@@ -119,7 +121,7 @@ $(indent)$(line)
 //% end
 //% end
 //% for _, x in ipairs(p.sums) do
-$(indent)float $(x)$(over.columns > 1 and "[4] = {0}" or " = 0.0f");
+$(indent)float $(x)$(over.columns > 1 and "[" .. over.columns .. "] = {0}" or " = 0.0f");
 //% end
 $(indent)TILE_UNROLL
 $(indent)for (int n = 0; n < $(over.count); n++) {
@@ -128,7 +130,7 @@ $(indent)  const float $(x) = $(over.row(constant[x]));
 //% end
 //% if over.columns > 1 then
 $(indent)  TILE_UNROLL
-$(indent)  for (int c = 0; c < 4; c++) {
+$(indent)  for (int c = 0; c < $(over.columns); c++) {
 $(indent)    float x = $(over.element);
 //% for _, line in ipairs(p.body) do
 $(indent)    $(line)

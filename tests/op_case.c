@@ -192,7 +192,7 @@ static void fill(struct side *s, const struct leaf *leaf, const struct op_case *
   static const struct leaf state = {.name = "h0", .min = -INFINITY, .max = INFINITY};
   /* what rows are divided by */
   static const struct leaf column = {.name = "n0", .min = 0, .max = INFINITY};
-  const bool divides = !strcmp(s->info.name, "n0");
+  const bool divides = !strcmp(s->info.name, "n0") || !strcmp(s->info.name, "state_n");
   ref_draw(leaf ? leaf : divides ? &column : &state, seed, s->values, s->count);
   for (size_t i = 0; i < s->count && s->info.dtype == MKC_I64; i++)
     s->values[i] = (double)position_of(c, (int64_t)i);
@@ -280,10 +280,12 @@ static mkc_status run_reference(struct trial *t, struct error *err) {
   for (int i = 0; i < t->n; i++) {
     const struct leaf *leaf = leaf_named(t->v, t->sides[i].info.name);
     if (leaf) arrays[leaf->index] = (struct ref_array){t->sides[i].values, heads_of(c, leaf)};
-    if (t->sides[i].present && (t->sides[i].info.in_place || is_named(&t->sides[i], "h0")))
+    if (!t->sides[i].present) continue;
+    if (is_named(&t->sides[i], "state") || is_named(&t->sides[i], "h0"))
       call.h0 = t->sides[i].values;
-    if (t->sides[i].present && is_named(&t->sides[i], "n0")) call.n0 = t->sides[i].values;
-    if (t->sides[i].present && is_named(&t->sides[i], "position")) call.position = t->positions;
+    if (is_named(&t->sides[i], "state_n") || is_named(&t->sides[i], "n0"))
+      call.n0 = t->sides[i].values;
+    if (is_named(&t->sides[i], "position")) call.position = t->positions;
   }
   return ref_run(t->v, REF_STATE, &call, err);
 }
@@ -344,13 +346,13 @@ static mkc_status run_prepared(struct trial *t, struct op_outcome *ret, struct e
   if (!status) status = launch_twice(t, ret, err);
   if (!status) {
     ret->o = compare(&t->sides[mkc_op_arg_index(t->op, "o")], t->o);
-    for (int i = 0; i < t->n; i++)
-      if (t->sides[i].present && (t->sides[i].info.in_place || is_named(&t->sides[i], "ht"))) {
-        if (t->sides[i].info.in_place) set_dead_slots(&t->sides[i], t->c, t->c->T, 0);
-        ret->ht = compare(&t->sides[i], t->ht);
-      }
-    const int nt = mkc_op_arg_index(t->op, "nt");
-    if (nt >= 0 && t->sides[nt].present) ret->ht = fmax(ret->ht, compare(&t->sides[nt], t->nt));
+    for (int i = 0; i < t->n; i++) {
+      struct side *x = &t->sides[i];
+      if (!x->present) continue;
+      if (is_named(x, "state")) set_dead_slots(x, t->c, t->c->T, 0);
+      if (is_named(x, "state") || is_named(x, "ht")) ret->ht = fmax(ret->ht, compare(x, t->ht));
+      if (is_named(x, "state_n") || is_named(x, "nt")) ret->ht = fmax(ret->ht, compare(x, t->nt));
+    }
   }
   for (int i = 0; i < t->n; i++) release(t->device->cu, &t->sides[i]);
   free(t->o);

@@ -105,7 +105,10 @@ void side_write(struct side *s, const double *values) {
 
 static void draw(struct side *s, uint64_t seed) {
   static const struct leaf state = {.name = "state", .min = -INFINITY, .max = INFINITY};
-  ref_draw(s->leaf ? s->leaf : &state, seed, s->values, s->count);
+  /* what rows are divided by */
+  static const struct leaf column = {.name = "state_n", .min = 0, .max = INFINITY};
+  const bool divides = !strcmp(s->info.name, "state_n");
+  ref_draw(s->leaf ? s->leaf : divides ? &column : &state, seed, s->values, s->count);
   side_write(s, s->values);
   for (size_t i = 0; i < s->count; i++) s->values[i] = get(s, place_of(s, i));
 }
@@ -266,8 +269,8 @@ static double *leading(const struct side *s, int64_t tokens) {
   return out;
 }
 
-static double *states_of(struct step_call *c, const int32_t *slot) {
-  const struct side *pool = step_side(c, "state");
+static double *states_of(struct step_call *c, const char *name, const int32_t *slot) {
+  const struct side *pool = step_side(c, name);
   const size_t one = pool->count / (size_t)c->n.N;
   double *h0 = calloc((size_t)c->n.B * one, sizeof *h0);
   for (int64_t b = 0; b < c->n.B; b++) {
@@ -284,7 +287,8 @@ void step_reference(struct step_call *c, int64_t tokens, const int32_t *slot, do
   const size_t heads = (size_t)(n->B * n->H);
   struct ref_array arrays[24] = {{0}};
   struct error err = {0};
-  double *h0 = states_of(c, slot);
+  double *h0 = states_of(c, "state", slot);
+  double *n0 = c->spec.variant->normaliser ? states_of(c, "state_n", slot) : NULL;
   *ret_o = calloc(heads * (size_t)(tokens * n->dv), sizeof **ret_o);
   const int slots = ref_state_slots(c->spec.variant, n->levels);
   *ret_states = calloc(heads * (size_t)slots * (size_t)(n->dk * n->dv), sizeof **ret_states);
@@ -304,10 +308,12 @@ void step_reference(struct step_call *c, int64_t tokens, const int32_t *slot, do
                                 .taps = 1,
                                 .arrays = arrays,
                                 .h0 = h0,
+                                .n0 = n0,
                                 .o = *ret_o,
                                 .ht = *ret_states};
   ref_run(c->spec.variant, REF_STATE, &call, &err);
   assert_string_equal(error_text(&err), "");
   for (int i = 0; i < c->spec.variant->nleaves; i++) free((void *)arrays[i].data);
   free(h0);
+  free(n0);
 }

@@ -21,6 +21,9 @@ static mkc_context *ctx;
 
 static const char gated_delta[] = SPEC("scale = dk^-0.5, transition = { " SCALAR ", " DELTA " }");
 
+static const char divided[] = SPEC("scale = dk^-0.5, transition = { " SCALAR ", " DELTA " }, "
+                                   "normaliser = max(abs(rowsum), exp(-input { \"m\", min = 0 }))");
+
 /* The flat lattice, and what lies beside it. */
 static const char *const specs[] = {
     SPEC("scale = dk^-0.5"),
@@ -155,6 +158,59 @@ static void test_states_of_every_token(void **state) {
   free(all);
   assert_reference(&c);
   step_close(&c);
+}
+
+/* What rows are divided by, at sizes where a head is one block. */
+static void test_normalisers(void **state) {
+  (void)state;
+  static const struct step_sizes sizes[] = {{2, 1, 4, 2, 2, 64, 64, MKC_BF16, 0, 0},
+                                            {1, 3, 2, 1, 1, 20, 36, MKC_F32, 0, 0},
+                                            {1, 9, 1, 1, 1, 128, 128, MKC_F16, 0, 0}};
+  static const char plain[] = SPEC("q = relu(input { \"q\", dk }), k = relu(input { \"k\", dk }), "
+                                   "transition = { " CHANNEL " }, normaliser = rowsum + 1e-6");
+  for (int i = 0; i < 6; i++) {
+    struct step_call c;
+    step_open(&c, ctx, i % 2 ? plain : divided, &sizes[i / 2]);
+    step_launch(&c, 0, c.n.T);
+    assert_reference(&c);
+    step_close(&c);
+  }
+}
+
+/* The column of a normaliser is moved on with the state: after every token, in the slots of a pool,
+ * and no further than what was accepted. */
+static void test_column(void **state) {
+  (void)state;
+  static const int32_t slots[] = {2, 0}, accepted[] = {1, 3};
+  const struct step_sizes n = {.B = 2, .T = 3, .H = 2, .qk_heads = 1, .N = 3, .dk = 36, .dv = 48};
+  const size_t one = (size_t)(n.H * n.dk);
+  struct step_call all, some;
+  step_open(&all, ctx, divided, &n);
+  step_open(&some, ctx, divided, &n);
+  step_set_ints(&all, "state_index", slots);
+  step_set_ints(&some, "state_index", slots);
+  step_set_ints(&some, "accepted", accepted);
+  step_poison_output(&all, "states_n");
+  step_launch(&all, 0, n.T);
+  step_launch(&some, 0, n.T);
+  double *each = side_read(step_side(&all, "states_n"));
+  double *last = side_read(step_side(&all, "state_n"));
+  double *kept = side_read(step_side(&some, "state_n"));
+  for (int64_t b = 0; b < n.B; b++) {
+    const double *of_b = each + (size_t)(b * n.T) * one;
+    assert_memory_equal(last + (size_t)slots[b] * one, of_b + (size_t)(n.T - 1) * one,
+                        one * sizeof *last);
+    assert_memory_equal(kept + (size_t)slots[b] * one, of_b + (size_t)(accepted[b] - 1) * one,
+                        one * sizeof *kept);
+  }
+  /* nobody's slot */
+  assert_memory_equal(last + one, step_side(&all, "state_n")->values + one, one * sizeof *last);
+  assert_true(step_gaps_intact(&all) && step_gaps_intact(&some));
+  free(each);
+  free(last);
+  free(kept);
+  step_close(&all);
+  step_close(&some);
 }
 
 /* The state is left as after the accepted tokens, and o is that of all. */
@@ -349,6 +405,8 @@ int main(void) {
       cmocka_unit_test(test_sums_over_channels),
       cmocka_unit_test(test_run_is_tokens_one_by_one),
       cmocka_unit_test(test_states_of_every_token),
+      cmocka_unit_test(test_normalisers),
+      cmocka_unit_test(test_column),
       cmocka_unit_test(test_accepted),
       cmocka_unit_test(test_replay),
       cmocka_unit_test(test_state_index),

@@ -103,7 +103,7 @@ static mkc_status verdict(const struct run *r, struct error *err) {
     return error_set(err, MKC_E_TOLERANCE, "%s of %s is out of tolerance%s",
                      !o_ok    ? "o"
                      : !ht_ok ? r->ht->name
-                              : "nt",
+                              : r->nt->name,
                      r->variant->name,
                      r->finite_inputs ? "" : " (the inputs hold NaN or infinity)");
   if (r->nan_count && r->finite_inputs)

@@ -55,7 +55,7 @@ struct run {
   struct run_array *arrays; /* the leaves, then h0, o, ht */
   int narrays;
   struct run_array *h0, *o, *ht; /* of a step h0 and ht are state, before and after */
-  struct run_array *n0, *nt;     /* NULL: there is no normaliser, or the pass is a step */
+  struct run_array *n0, *nt;     /* likewise; NULL: there is no normaliser */
   struct run_sizes n;
   struct run_array *cu;       /* cu_seqlens; NULL: the pass has none */
   struct run_array *position; /* NULL: there is no fenwick mask */

@@ -29,11 +29,14 @@ static void list_column(struct run *r, struct run_array *at) {
   r->nt = at + 1;
   *r->n0 = (struct run_array){.name = "n0", .axes = "BHk", .optional = true};
   *r->nt = (struct run_array){.name = "nt", .axes = "BHk", .output = true, .optional = true};
+  if (r->pass != MKC_STEP) return;
+  *r->n0 = (struct run_array){.name = "state_n", .axes = "NHk", .present = true, .before = true};
+  *r->nt = (struct run_array){.name = "state_n", .axes = "NHk", .output = true, .present = true};
 }
 
 static void list_arrays(struct run *r) {
   const struct variant *v = r->variant;
-  const bool fenwick = v->branches[0].fenwick, column = v->normaliser && r->pass != MKC_STEP;
+  const bool fenwick = v->branches[0].fenwick, column = v->normaliser != NULL;
   r->narrays = v->nleaves + (r->pass == MKC_STEP ? 3 : 4) + 2 * column + fenwick;
   r->arrays = arena_array(&r->cli->arena, struct run_array, r->narrays);
   for (int i = 0; i < v->nleaves; i++) {
@@ -65,6 +68,7 @@ static void list_arrays(struct run *r) {
   *r->ht = (struct run_array){.name = "state", .output = true, .present = true};
   strcpy(r->h0->axes, fenwick ? "NSHkv" : "NHkv");
   strcpy(r->ht->axes, r->h0->axes);
+  if (column) list_column(r, r->h0 + 3);
 }
 
 static mkc_status unknown_array(const struct run *r, const char *option, const char *name,

@@ -227,7 +227,7 @@ static void set_tolerances(struct run *r) {
   r->error_nt.tolerance = r->error_ht.tolerance;
   if (r->pass != MKC_STEP) return;
   r->error_o.tolerance = bf16 ? 4e-3 : fp16 ? 5e-4 : 1e-5; /* what rounding o can do: 2^-8, 2^-11 */
-  r->error_ht.tolerance = 1e-5;
+  r->error_ht.tolerance = r->error_nt.tolerance = 1e-5;
 }
 
 mkc_status run_compare(struct run *r, struct error *err) {

@@ -37,7 +37,7 @@ static void print_errors(struct buf *out, const struct run *r) {
   } else {
     print_error_line(out, "o", &r->error_o);
     if (r->ht->present) print_error_line(out, r->ht->name, &r->error_ht);
-    if (r->nt && r->nt->present) print_error_line(out, "nt", &r->error_nt);
+    if (r->nt && r->nt->present) print_error_line(out, r->nt->name, &r->error_nt);
     buf_printf(out, "         against the float64 recurrence on the same rounded inputs: %s\n",
                r->scope);
   }
@@ -131,7 +131,7 @@ static void print_json(struct buf *out, const struct run *r) {
   json_string(&j, "scope", r->scope);
   if (r->compared) json_error(&j, "o", &r->error_o);
   if (r->compared && r->ht->present) json_error(&j, r->ht->name, &r->error_ht);
-  if (r->compared && r->nt && r->nt->present) json_error(&j, "nt", &r->error_nt);
+  if (r->compared && r->nt && r->nt->present) json_error(&j, r->nt->name, &r->error_nt);
   json_string(&j, "check", args_text(&r->cli->args, OPTION_CHECK, NULL));
   json_integer(&j, "nan", (int64_t)r->nan_count);
   json_number(&j, "time_ms", r->time_ms);

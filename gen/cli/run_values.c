@@ -139,7 +139,9 @@ mkc_status run_arrays_fill(struct run *r, size_t device_bytes, struct error *err
 }
 
 void run_reset_state(struct run *r) {
-  if (r->pass == MKC_STEP) memcpy(r->ht->packed, r->h0->packed, r->h0->bytes);
+  if (r->pass != MKC_STEP) return;
+  memcpy(r->ht->packed, r->h0->packed, r->h0->bytes);
+  if (r->n0) memcpy(r->nt->packed, r->n0->packed, r->n0->bytes);
 }
 
 mkc_status run_array_unpack(struct run_array *x, struct error *err) {
