@@ -318,7 +318,7 @@ static void test_after_prefill(void **state) {
     states[1][i] = whole.state[i];
   }
   assert_arrays_close(o[0], o[1], PT * PH * PD, 5e-3); /* what a forward op may differ by */
-  assert_arrays_close(states[0], states[1], (PL - 1) * PH * PD * PD, 3e-3);
+  assert_arrays_close(states[0], states[1], (PL - 1) * PH * PD * PD, 5e-3); /* as of ht */
   mkc_op_destroy(forward);
   mkc_op_destroy(step);
 }
