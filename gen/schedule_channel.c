@@ -64,13 +64,15 @@ static int smem_bytes(const struct plan *p, const struct variant *v,
   scan_tiles(v, roles, &tiles);
   const int v_tile = chunk * (p->dv_tile + PAD);
   const int stage = 2 * chunk * (dk + PAD) + (1 + tiles.n) * v_tile;
-  return 2 * (p->stages * stage + chunk * (BLOCK + PAD) + v_tile) +
-         2 * 4 * table_floats(roles, chunk) + channel_factor_bytes(p, &v->branches[0], p->stages);
+  const int elements = p->stages * stage + chunk * (BLOCK + PAD) + v_tile;
+  return scan_element_bytes(&p->config) * elements + 2 * 4 * table_floats(roles, chunk) +
+         channel_factor_bytes(p, &v->branches[0], p->stages);
 }
 
 /* Registers a thread wants: the accumulators of the state and of a chunk's output, fragments,
  * addresses. Fitted to what ptxas takes. */
 static int registers_wanted(const struct gen_config *c) {
+  if (c->dtype == MKC_F32) return scan_round_up(c->dk, 16) / 2 + c->chunk + 100;
   return scan_round_up(c->dk, 16) / 2 + c->chunk / 2 + 98;
 }
 
@@ -82,7 +84,7 @@ static void predict_steps(struct plan *p, const struct variant *v, const struct 
   const double shared_work = 1100 + 26 * dk; /* the factors, P, q and k times the factors */
   const double of_a_warp = 170 + 1.25 * dk;  /* loads, the state */
   p->alone_ns = (1000.0 / p->config.chunk + 300 / 16.0) / clocks_a_ns;
-  scan_add_clocks(p, (shared_work + warps * of_a_warp) / 16);
+  scan_add_clocks(p, (shared_work + warps * of_a_warp * scan_products(&p->config)) / 16);
   scan_add_clocks(p, scan_roles_clocks(p, v, roles) + channel_decay_clocks(&v->branches[0], dk));
 }
 
@@ -90,12 +92,14 @@ static void predict_steps(struct plan *p, const struct variant *v, const struct 
 static void predict_rates(struct plan *p, double other_bytes) {
   const double dk = p->config.dk, dv = p->config.dv, again = p->blocks_a_head - 1, block = 16;
   const struct target *t = p->target;
-  p->bytes = 2 * (2 * dk + 2 * dv) + other_bytes;
+  const double element = scan_element_bytes(&p->config);
+  p->bytes = element * (2 * dk + 2 * dv) + other_bytes;
   p->flops = 4 * dk * dv + 2 * block * (dk + dv);
-  const double memory = p->bytes / t->copy_gbs, tensor = p->flops / t->mma_tflops / 1e3;
+  const double memory = p->bytes / t->copy_gbs,
+               tensor = p->flops * scan_products(&p->config) / t->mma_tflops / 1e3;
   p->floor_ns = fmax(memory, tensor);
   /* each further part of a head reads q, k and the decays' input again, from L2 */
-  const double l2 = 8 * dk * again / (2 * t->copy_gbs);
+  const double l2 = (2 * element + 4) * dk * again / (2 * t->copy_gbs);
   p->rate_ns = fmax(memory + l2, tensor);
 }
 
@@ -104,7 +108,8 @@ double channel_other_bytes(const struct variant *v, const struct scan_roles *rol
   const int absent = roles->q.leaf->fp32 + roles->k.leaf->fp32; /* made of the decays' input */
   struct leaf_list inputs;
   scan_decay_inputs(&v->branches[0], &inputs);
-  return scan_other_bytes(v, roles, c->dv) + 4.0 * c->dk * inputs.n - 2.0 * c->dk * absent;
+  return scan_other_bytes(v, roles, c) +
+         (double)c->dk * (4 * inputs.n - scan_element_bytes(c) * absent);
 }
 
 static int candidates(const struct variant *v, const struct gen_config *config,

@@ -57,15 +57,19 @@ static int smem_bytes(const struct plan *p, const struct variant *v, const struc
   const int qk_tile = chunk * (scan_round_up(p->config.dk, 16) + PAD);
   const int v_tile = chunk * (p->dv_tile + PAD), p_tile = chunk * (BLOCK + PAD);
   const int stage = (vector == 'e' ? 3 : 2) * qk_tile + (1 + tiles.n) * v_tile;
-  const int keys = vector == 'k' ? 3 : 2; /* what rounding leaves of e and k, and e */
-  const int elements = p->stages * stage + keys * qk_tile + 4 * p_tile + v_tile;
+  /* what rounding to 16 bits leaves of e and k, and e */
+  const int keys = (p->config.dtype == MKC_F32 ? 0 : 2) + (vector == 'k');
+  const int elements =
+      p->stages * stage + keys * qk_tile + delta_p_tiles(&p->config) * p_tile + v_tile;
   const int floats = chunk * DIAGONAL_ROW + 2 * table_floats(f, chunk);
-  return 2 * elements + 4 * floats + channel_factor_bytes(p, &v->branches[0], 1);
+  return scan_element_bytes(&p->config) * elements + 4 * floats +
+         channel_factor_bytes(p, &v->branches[0], 1);
 }
 
 /* Registers a thread wants: the accumulators of the state, of a chunk's output and of a block's X'
  * and U', fragments, addresses. Fitted to what ptxas takes. */
 static int registers_wanted(const struct gen_config *c) {
+  if (c->dtype == MKC_F32) return scan_round_up(c->dk, 16) / 2 + c->chunk + 110;
   return scan_round_up(c->dk, 16) / 2 + c->chunk / 2 + 118;
 }
 
@@ -77,7 +81,7 @@ static void predict_steps(struct plan *p, const struct variant *v, const struct 
   const double of_a_warp = 300 + 2.4 * dk;   /* loads, U, the state */
   const struct expr *vector = f->vector.row;
   p->alone_ns = (2500.0 / p->config.chunk + 600 / 16.0) / clocks_a_ns;
-  scan_add_clocks(p, (shared_work + warps * of_a_warp) / 16);
+  scan_add_clocks(p, (shared_work + warps * of_a_warp * scan_products(&p->config)) / 16);
   scan_add_clocks(p,
                   scan_roles_clocks(p, v, &f->roles) + channel_decay_clocks(&v->branches[0], dk));
   if (*delta_vector_tile(f) == 'e') scan_add_clocks(p, scan_rows_clocks(&vector, 1, p->config.dk));
@@ -87,14 +91,16 @@ static void predict_steps(struct plan *p, const struct variant *v, const struct 
 static void predict_rates(struct plan *p, double other_bytes) {
   const double dk = p->config.dk, dv = p->config.dv, again = p->blocks_a_head - 1, block = 16;
   const struct target *t = p->target;
-  p->bytes = 2 * (2 * dk + 2 * dv) + other_bytes;
+  const double element = scan_element_bytes(&p->config), products = scan_products(&p->config);
+  p->bytes = element * (2 * dk + 2 * dv) + other_bytes;
   p->flops = 6 * dk * dv + 4 * block * (dk + dv);
   const double memory = p->bytes / t->copy_gbs;
-  p->floor_ns = fmax(memory, p->flops / t->mma_tflops / 1e3);
-  /* what is issued: U counts twice, and in the solution three times */
-  const double issued = 8 * dk * dv + 10 * block * dv;
+  p->floor_ns = fmax(memory, p->flops * products / t->mma_tflops / 1e3);
+  /* what is issued: in 16 bits U counts twice, and in the solution three times */
+  const double issued =
+      products > 1 ? products * (6 * dk * dv + 4 * block * dv) : 8 * dk * dv + 10 * block * dv;
   /* each further part of a head reads q, k and the decays' input again, from L2 */
-  const double l2 = 8 * dk * again / (2 * t->copy_gbs);
+  const double l2 = (2 * element + 4) * dk * again / (2 * t->copy_gbs);
   p->rate_ns = fmax(memory + l2, issued / t->mma_tflops / 1e3);
 }
 
@@ -104,7 +110,8 @@ static int candidates(const struct variant *v, const struct gen_config *config,
   delta_form_of(&v->branches[0], a, &form);
   const int n =
       scan_candidates(&schedule_channel_delta, config, target, all_chunks, NCHUNKS, STAGES, ret);
-  const double vector = *delta_vector_tile(&form) == 'e' ? 2.0 * config->dk : 0;
+  const double vector =
+      *delta_vector_tile(&form) == 'e' ? scan_element_bytes(config) * config->dk : 0;
   for (int i = 0; i < n; i++) {
     struct plan *p = &ret[i];
     p->smem_bytes = smem_bytes(p, v, &form);

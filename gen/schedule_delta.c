@@ -44,11 +44,17 @@ static const char *lacks(const struct variant *v, const struct gen_config *confi
 /* ---- sizes: what the template's enum computes, too ---- */
 
 /* Floats of a chunk's token table. Mirrors TABLE of templates/tokens.k.c. */
-static int table_floats(const struct branch *b, const struct delta_form *f, int chunk) {
-  const int row = chunk < 32 ? 32 : chunk;
+static int table_floats(const struct gen_config *c, const struct branch *b,
+                        const struct delta_form *f) {
+  const int row = c->chunk < 32 ? 32 : c->chunk, of_a_sum = c->dtype == MKC_F32 ? 2 : 1;
   const struct scan_roles *r = &f->roles;
   const int weights = (r->k.nterms + r->v.nterms > 0) + (f->nterms > 0) + (r->q.nterms > 0);
-  return weights * row + (b->decay != DECAY_NONE ? (4 + (f->decayed_with != NULL)) * row + 16 : 0);
+  const int sums = 1 + (f->decayed_with != NULL);
+  return weights * row + (b->decay != DECAY_NONE ? (of_a_sum * sums + 3) * row + 16 : 0);
+}
+
+int delta_p_tiles(const struct gen_config *c) {
+  return c->dtype == MKC_F32 ? 2 : 4;
 }
 
 /* Mirrors SMEM_BYTES of the template; the CPU device refuses a launch with less. */
@@ -60,13 +66,15 @@ static int smem_bytes(const struct plan *p, const struct variant *v, const struc
   const int qk_tile = chunk * (scan_round_up(p->config.dk, 16) + PAD);
   const int v_tile = chunk * (p->dv_tile + PAD), p_tile = chunk * (chunk + PAD);
   const int stage = keys * qk_tile + (1 + tiles.n) * v_tile;
-  const int floats = chunk * DIAGONAL_ROW + 2 * table_floats(&v->branches[0], f, chunk);
-  return 2 * (p->stages * stage + 4 * p_tile + v_tile) + 4 * floats;
+  const int floats = chunk * DIAGONAL_ROW + 2 * table_floats(&p->config, &v->branches[0], f);
+  const int elements = p->stages * stage + delta_p_tiles(&p->config) * p_tile + v_tile;
+  return scan_element_bytes(&p->config) * elements + 4 * floats;
 }
 
 /* Registers a thread wants: the accumulators of the state, of a chunk's output and of X',
  * fragments, addresses. Fitted to what ptxas takes. */
 static int registers_wanted(const struct gen_config *c) {
+  if (c->dtype == MKC_F32) return scan_round_up(c->dk, 16) / 2 + 3 * c->chunk / 2 + 100;
   return scan_round_up(c->dk, 16) / 2 + 5 * c->chunk / 4 + 96;
 }
 
@@ -78,6 +86,7 @@ static void predict_steps(struct plan *p, const struct variant *v, const struct 
   const double ns_a_token = 1e3 / p->config.chunk, size = p->config.chunk / 64.0;
   p->alone_ns = (1.0 + size) * ns_a_token;
   p->share_ns = p->threads / 32 * size * (0.15 + 0.003 * p->config.dk) * ns_a_token;
+  p->share_ns *= scan_products(&p->config);
   const struct expr *vector = f->vector.row;
   scan_add_clocks(p, scan_roles_clocks(p, v, &f->roles));
   if (*delta_vector_tile(f) == 'e') scan_add_clocks(p, scan_rows_clocks(&vector, 1, p->config.dk));
@@ -90,17 +99,19 @@ static void predict_rates(struct plan *p, double other_bytes) {
   const double dk = p->config.dk, dv = p->config.dv, again = p->blocks_a_head - 1;
   const double chunk = p->config.chunk;
   const struct target *t = p->target;
-  p->bytes = 2 * (2 * dk + 2 * dv) + other_bytes;
+  const double element = scan_element_bytes(&p->config), products = scan_products(&p->config);
+  p->bytes = element * (2 * dk + 2 * dv) + other_bytes;
   p->flops = 6 * dk * dv + 4 * chunk * (dk + dv);
   const double memory = p->bytes / t->copy_gbs;
-  p->floor_ns = fmax(memory, p->flops / t->mma_tflops / 1e3);
-  /* what is issued: U counts twice, P U and the solution three times, but nothing above the
-   * diagonal */
-  const double issued = 8 * dk * dv + (chunk + 16) * (2 * dk + 6 * dv);
+  p->floor_ns = fmax(memory, p->flops * products / t->mma_tflops / 1e3);
+  /* what is issued: in 16 bits U counts twice, P U and the solution three times, but nothing above
+   * the diagonal */
+  const double issued = products > 1 ? products * (6 * dk * dv + (chunk + 16) * (2 * dk + 2 * dv))
+                                     : 8 * dk * dv + (chunk + 16) * (2 * dk + 6 * dv);
   const double tensor = issued / t->mma_tflops / 1e3;
   /* each further part of a head reads q and k again, from L2, and computes L and P again */
-  const double l2 = 4 * dk * again / (2 * t->copy_gbs);
-  const double tensor_again = 2 * (chunk + 16) * dk * again / t->mma_tflops / 1e3;
+  const double l2 = 2 * element * dk * again / (2 * t->copy_gbs);
+  const double tensor_again = 2 * products * (chunk + 16) * dk * again / t->mma_tflops / 1e3;
   p->rate_ns = fmax(memory + l2, tensor + tensor_again);
 }
 
@@ -109,13 +120,14 @@ static int candidates(const struct variant *v, const struct gen_config *config,
   struct delta_form form;
   delta_form_of(&v->branches[0], a, &form);
   const int n = scan_candidates(&schedule_delta, config, target, all_chunks, NCHUNKS, STAGES, ret);
-  const double vector = *delta_vector_tile(&form) == 'e' ? 2.0 * config->dk : 0;
+  const double vector =
+      *delta_vector_tile(&form) == 'e' ? scan_element_bytes(config) * config->dk : 0;
   for (int i = 0; i < n; i++) {
     struct plan *p = &ret[i];
     p->smem_bytes = smem_bytes(p, v, &form);
     scan_fit(p, v, &form.roles, registers_wanted(&p->config), a);
     predict_steps(p, v, &form);
-    predict_rates(p, scan_other_bytes(v, &form.roles, config->dv) + vector);
+    predict_rates(p, scan_other_bytes(v, &form.roles, config) + vector);
   }
   return n;
 }

@@ -27,6 +27,9 @@ const char *delta_form_of(const struct branch *b, struct arena *a, struct delta_
 /* The same, the expressions of erase included. */
 const char *delta_lacks_in_form(const struct branch *b, struct arena *a, struct delta_form *ret);
 
+/* The tiles of the size of P: itself and the system that is solved, in 16 bits the sum of two. */
+int delta_p_tiles(const struct gen_config *c);
+
 /* The tile that holds E: "k", "q" or one of its own, "e". */
 const char *delta_vector_tile(const struct delta_form *f);
 

@@ -23,6 +23,7 @@ static const char *lacks(const struct variant *v, const struct gen_config *confi
   const char *what = levels_lacks(&v->branches[0], a);
   if (!what) what = lacks_in_transition(&v->branches[0]);
   if (!what && v->normaliser) what = "slot normaliser: under fenwick";
+  if (!what && config->dtype == MKC_F32) what = "only bf16 and fp16";
   if (!what) what = scan_lacks_but_mask(v, a);
   return what ? what : scan_lacks_in_config(config, all_chunks, NCHUNKS, a);
 }
@@ -46,7 +47,7 @@ static int smem_bytes(const struct plan *p, const struct variant *v,
   const int v_tile = chunk * (p->dv_tile + PAD);
   const int stage = 2 * chunk * (scan_round_up(p->config.dk, 16) + PAD) + (1 + tiles.n) * v_tile;
   return 2 * (p->stages * stage + chunk * (chunk + PAD) + v_tile) +
-         p->stages * levels_tile_bytes(b, chunk) + 2 * 4 * scan_table_floats(b, roles, chunk);
+         p->stages * levels_tile_bytes(b, chunk) + 2 * 4 * scan_table_floats(b, roles, &p->config);
 }
 
 /* Registers a thread wants: the accumulators of a state, of a chunk's output and of a level's part
@@ -125,7 +126,7 @@ static int candidates(const struct variant *v, const struct gen_config *config,
     scan_fit(p, v, &roles, registers_wanted(p), a);
     place_slots(p);
     predict_steps(p);
-    predict_rates(p, scan_other_bytes(v, &roles, config->dv) +
+    predict_rates(p, scan_other_bytes(v, &roles, config) +
                          levels_bytes(&v->branches[0], TYPICAL_LEVELS));
   }
   return n;

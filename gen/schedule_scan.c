@@ -40,7 +40,6 @@ const char *scan_lacks_in_config(const struct gen_config *c, const int *chunks, 
                                  struct arena *a) {
   const char *what = NULL;
   bool known = c->chunk == 0;
-  if (c->dtype != MKC_BF16 && c->dtype != MKC_F16) return "only bf16 and fp16";
   if (!what) what = scan_lacks_in_channels("dk", c->dk, a);
   if (!what) what = scan_lacks_in_channels("dv", c->dv, a);
   for (int i = 0; i < nchunks; i++) known |= c->chunk == chunks[i];
@@ -228,10 +227,19 @@ int scan_round_up(int n, int multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
 
-int scan_table_floats(const struct branch *b, const struct scan_roles *r, int chunk) {
-  const int row = chunk < 32 ? 32 : chunk;
-  return (b->decay != DECAY_NONE ? 3 * row + 16 : 0) + (r->k.nterms + r->v.nterms > 0 ? row : 0) +
-         (r->q.nterms > 0 ? row : 0);
+int scan_element_bytes(const struct gen_config *c) {
+  return c->dtype == MKC_F32 ? 4 : 2;
+}
+
+int scan_products(const struct gen_config *c) {
+  return c->dtype == MKC_F32 ? 6 : 1;
+}
+
+int scan_table_floats(const struct branch *b, const struct scan_roles *r,
+                      const struct gen_config *c) {
+  const int row = c->chunk < 32 ? 32 : c->chunk, of_sums = c->dtype == MKC_F32 ? 4 : 3;
+  return (b->decay != DECAY_NONE ? of_sums * row + 16 : 0) +
+         (r->k.nterms + r->v.nterms > 0 ? row : 0) + (r->q.nterms > 0 ? row : 0);
 }
 
 /* Of a normaliser: z twice, the parts of the row sums, the factors. */
@@ -250,14 +258,16 @@ static int smem_bytes(const struct plan *p, const struct variant *v,
   const int qk_tile = chunk * (scan_round_up(p->config.dk, 16) + PAD);
   const int v_tile = chunk * (p->dv_tile + PAD);
   const int stage = 2 * qk_tile + (1 + tiles.n) * v_tile;
-  const int floats = 2 * scan_table_floats(&v->branches[0], roles, chunk) +
+  const int floats = 2 * scan_table_floats(&v->branches[0], roles, &p->config) +
                      (v->normaliser ? rowsum_floats(p->config.dk, chunk) : 0);
-  return 2 * (p->stages * stage + chunk * (chunk + PAD) + v_tile) + 4 * floats;
+  const int elements = p->stages * stage + chunk * (chunk + PAD) + v_tile;
+  return scan_element_bytes(&p->config) * elements + 4 * floats;
 }
 
 /* Registers a thread wants: the accumulators of the state and of a chunk's output, fragments,
  * addresses. Fitted to what ptxas takes. */
 static int registers_wanted(const struct gen_config *c) {
+  if (c->dtype == MKC_F32) return scan_round_up(c->dk, 16) / 2 + c->chunk + 100;
   return scan_round_up(c->dk, 16) / 2 + c->chunk / 2 + (c->chunk == 16 ? 86 : 98);
 }
 
@@ -295,6 +305,7 @@ static void predict_steps(struct plan *p) {
   const int warps = p->threads / 32;
   p->alone_ns = (0.45 + 0.37 * p_units(p->config.chunk, warps)) * ns_a_token;
   p->share_ns = warps * size * (0.165 + 0.0011 * p->config.dk) * ns_a_token;
+  p->share_ns *= scan_products(&p->config);
 }
 
 /* Bytes, FLOPs, and what they take. */
@@ -302,23 +313,27 @@ static void predict_rates(struct plan *p, double other_bytes) {
   const double dk = p->config.dk, dv = p->config.dv, again = p->blocks_a_head - 1;
   const double chunk = p->config.chunk;
   const struct target *t = p->target;
-  p->bytes = 2 * (2 * dk + 2 * dv) + other_bytes;
+  const double element = scan_element_bytes(&p->config);
+  const double mma_tflops = t->mma_tflops / scan_products(&p->config);
+  p->bytes = element * (2 * dk + 2 * dv) + other_bytes;
   p->flops = 4 * dk * dv + 2 * chunk * (dk + dv);
-  const double memory = p->bytes / t->copy_gbs, tensor = p->flops / t->mma_tflops / 1e3;
+  const double memory = p->bytes / t->copy_gbs, tensor = p->flops / mma_tflops / 1e3;
   p->floor_ns = fmax(memory, tensor);
   /* each further part of a head reads q and k again, from L2, and computes P again */
-  const double l2 = 4 * dk * again / (2 * t->copy_gbs);
-  const double p_again = 2 * chunk * dk * again / t->mma_tflops / 1e3;
+  const double l2 = 2 * element * dk * again / (2 * t->copy_gbs);
+  const double p_again = 2 * chunk * dk * again / mma_tflops / 1e3;
   p->rate_ns = fmax(memory + l2, tensor + p_again);
 }
 
-double scan_other_bytes(const struct variant *v, const struct scan_roles *roles, int dv) {
+double scan_other_bytes(const struct variant *v, const struct scan_roles *roles,
+                        const struct gen_config *c) {
+  const int element = scan_element_bytes(c);
   struct leaf_list tiles;
   scan_tiles(v, roles, &tiles);
-  double bytes = 2.0 * dv * tiles.n;
+  double bytes = (double)element * c->dv * tiles.n;
   for (int i = 0; i < v->nleaves; i++)
     if (!v->leaves[i]->param && v->leaves[i]->axis == AXIS_NONE)
-      bytes += v->leaves[i]->fp32 ? 4 : 2;
+      bytes += v->leaves[i]->fp32 ? 4 : element;
   return bytes;
 }
 
@@ -385,7 +400,7 @@ static int candidates(const struct variant *v, const struct gen_config *config,
     p->smem_bytes = smem_bytes(p, v, &roles);
     scan_fit(p, v, &roles, registers_wanted(&p->config), a);
     predict_steps(p);
-    predict_rates(p, scan_other_bytes(v, &roles, config->dv));
+    predict_rates(p, scan_other_bytes(v, &roles, config));
   }
   return n;
 }

@@ -45,6 +45,9 @@ const char *scan_lacks_in_config(const struct gen_config *c, const int *chunks, 
 /* ---- schedule_scan.c: sizes ---- */
 
 int scan_round_up(int n, int multiple);
+int scan_element_bytes(const struct gen_config *c); /* of q, k, v and o */
+/* Products of matrices of 16-bit elements that one of the op's elements takes. */
+int scan_products(const struct gen_config *c);
 /* The sizes that a schedule tries: each of its chunks (or the one asked for), each tile of dv, each
  * number of stages from 2 on. Fills everything else of ret with zeros; returns how many. */
 int scan_candidates(const struct schedule *schedule, const struct gen_config *config,
@@ -52,9 +55,11 @@ int scan_candidates(const struct schedule *schedule, const struct gen_config *co
                     struct plan *ret);
 /* Floats of a chunk's token table: b_i, 2^b_i, 2^(b_last - b_i) and, alone, 2^b_last where there is
  * a decay; a write and a read weight where the roles have them. Mirrors TABLE of the template. */
-int scan_table_floats(const struct branch *b, const struct scan_roles *r, int chunk);
+int scan_table_floats(const struct branch *b, const struct scan_roles *r,
+                      const struct gen_config *c);
 /* Bytes that are read beside q, k and v for a token of one head. */
-double scan_other_bytes(const struct variant *v, const struct scan_roles *roles, int dv);
+double scan_other_bytes(const struct variant *v, const struct scan_roles *roles,
+                        const struct gen_config *c);
 /* Fills threads and blocks of a plan that has its sizes, smem_bytes among them; with a reason where
  * it cannot run. registers: what a thread wants. */
 void scan_fit(struct plan *p, const struct variant *v, const struct scan_roles *roles,

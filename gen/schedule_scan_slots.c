@@ -10,9 +10,10 @@
 /* The bytes of a tile's row that move at once: 16, or fewer where a row of so many channels or the
  * caller's strides are no multiple. */
 static int piece_bytes(const struct gen_config *c, int channels) {
+  const int element = scan_element_bytes(c);
   int piece = c->align ? c->align : 16;
-  while (2 * channels % piece) piece /= 2;
-  return piece;
+  while (element * channels % piece) piece /= 2;
+  return piece > element ? piece : element;
 }
 
 static int align_of_axis(const struct gen_config *c, enum axis axis) {
@@ -189,7 +190,8 @@ static void emit_leaf(struct emission *e, const struct leaf *leaf) {
                                                  : "H";
   char field[64];
   snprintf(field, sizeof field, "%s_%s", leaf->param ? "param" : "in", leaf->name);
-  emit_array(e, field, emit_array_of(leaf->name, axes, dtype, leaf->fp32 ? 4 : 2));
+  const int align = leaf->fp32 ? 4 : scan_element_bytes(&e->plan->config);
+  emit_array(e, field, emit_array_of(leaf->name, axes, dtype, align));
 }
 
 static void emit_output(struct emission *e, const char *name, const char *axes, mkc_dtype dtype,

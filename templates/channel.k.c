@@ -32,13 +32,13 @@ enum {
 //% print_tile_enum()
 //% print_factor_enum()
   SMEM_P = $(last) + 4 * ROW_BLOCKS * $(K),
-  SMEM_O = SMEM_P + 2 * CHUNK * P_ROW,
+  SMEM_O = SMEM_P + $(size) * CHUNK * P_ROW,
 //% if token then
-  SMEM_TABLE = SMEM_O + 2 * V_TILE,
+  SMEM_TABLE = SMEM_O + $(size) * V_TILE,
 //% print_table_enum()
   SMEM_BYTES = SMEM_TABLE + 2 * 4 * TABLE
 //% else
-  SMEM_BYTES = SMEM_O + 2 * V_TILE
+  SMEM_BYTES = SMEM_O + $(size) * V_TILE
 //% end
 };
 //% print_functions()
@@ -67,31 +67,34 @@ enum {
     /* O = Q S + P V and S' = S' diag(A_15) + V' K, block by block. The accumulators of S' are,
      * rounded, the B fragments of S; the warp's 16 columns of V are the B operand of P V and,
      * transposed, the A operand of the update. */
+//% if not f32 then
     /* the same matrices of V, in the order of an A operand */
     const $(element) *v_transposed = sV + stage * V_TILE + b_row * V_ROW + 16 * warp + b_col;
+//% end
     float out[ROW_BLOCKS][2][4] = {{{0}}};
     TILE_UNROLL
     for (int mb = 0; mb < ROW_BLOCKS; mb++) {
       const float *of_block = sBlock + mb * $(K) + frag_col;
-      u32 ap[4], vf[4], vt[4];
-      ldmatrix_x4(ap, sP + (16 * mb + a_row) * P_ROW + a_col);
-      ldmatrix_x4_trans(vf, v + 16 * mb * V_ROW);
+      $(pair) ap[4], vf[4], vt[4];
+      $(load_a("ap", "sP + (16 * mb + a_row) * P_ROW + a_col", "P_ROW"));
+      $(load_b_trans("vf", "v + 16 * mb * V_ROW", "V_ROW"));
       mma_m16n8k16_$(kind)(out[mb][0], ap, vf);
       mma_m16n8k16_$(kind)(out[mb][1], ap, vf + 2);
-      ldmatrix_x4_trans(vt, v_transposed + 16 * mb * V_ROW);
+      $(load_a_trans("vt", (f32 and "v" or "v_transposed") .. " + 16 * mb * V_ROW", "V_ROW"));
       TILE_UNROLL
       for (int kb = 0; kb < $(K) / 16; kb++) {
         float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
-        const u32 lower[2] = {pack_$(kind)x2(s0[0], s0[1]), pack_$(kind)x2(s1[0], s1[1])};
-        const u32 upper[2] = {pack_$(kind)x2(s0[2], s0[3]), pack_$(kind)x2(s1[2], s1[3])};
+        const $(pair) lower[2] = {$(pack)(s0[0], s0[1]), $(pack)(s1[0], s1[1])};
+        const $(pair) upper[2] = {$(pack)(s0[2], s0[3]), $(pack)(s1[2], s1[3])};
+//% local k_at = f32 and at_b_trans("k", "16 * mb", "16 * kb", "QK_ROW") or "k + at"
         const int at = (16 * mb + a_row) * QK_ROW + a_col + 16 * kb;
-        u32 aq[4], bk[4];
-        ldmatrix_x4(aq, q + at);
+        $(pair) aq[4], bk[4];
+        $(load_a("aq", "q + at", "QK_ROW"));
         mma_m16n8k16_$(kind)(out[mb][0], aq, lower);
         mma_m16n8k16_$(kind)(out[mb][1], aq, upper);
         decay_columns(s0, ld_f32x2(of_block + 16 * kb));
         decay_columns(s1, ld_f32x2(of_block + 16 * kb + 8));
-        ldmatrix_x4_trans(bk, k + at);
+        $(load_b_trans("bk", k_at, "QK_ROW"));
         mma_m16n8k16_$(kind)(s0, vt, bk);
         mma_m16n8k16_$(kind)(s1, vt, bk + 2);
       }

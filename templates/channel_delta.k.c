@@ -18,7 +18,8 @@
 //% --   S    = diag(A_15) S + (K * B)' U          B_j = a_(j+1) ... a_15
 //% --
 //% -- L and P are computed in fp32 (factors.k.c), and I + L is inverted by substitution (solve.k.c). So
-//% -- that errors do not add up where keys repeat, the inverse, U and P are sums of two 16-bit numbers.
+//% -- that errors do not add up where keys repeat, the inverse, U and P are sums of two 16-bit numbers
+//% -- (fp32: floats).
 //% -- So are E * A and K * B: factors just below 1 are rounded away in all channels and tokens alike,
 //% -- and with beta near 2 a little more of k k' than was meant turns S over without an end.
 //% --
@@ -48,17 +49,18 @@ enum {
 //% last = "SMEM_BLOCK + 4 * ROW_BLOCKS * " .. K
 //% if own_tile then
   SMEM_E = $(last),
-//% last = "SMEM_E + 2 * QK_TILE"
+//% last = "SMEM_E + " .. size .. " * QK_TILE"
 //% end
+//% if not f32 then
   SMEM_E_LOW = $(last),
   SMEM_K_LOW = SMEM_E_LOW + 2 * QK_TILE,
+//% last = "SMEM_K_LOW + 2 * QK_TILE"
+//% end
   P_TILE = CHUNK * P_ROW,
-  SMEM_P = SMEM_K_LOW + 2 * QK_TILE,
-  SMEM_P_LOW = SMEM_P + 2 * P_TILE,
-  SMEM_HIGH = SMEM_P_LOW + 2 * P_TILE,
-  SMEM_LOW = SMEM_HIGH + 2 * P_TILE,
-  SMEM_O = SMEM_LOW + 2 * P_TILE,
-  SMEM_L = SMEM_O + 2 * V_TILE,
+  SMEM_P = $(last),
+//% print_system_enum()
+  SMEM_O = $(last) + $(size) * P_TILE,
+  SMEM_L = SMEM_O + $(size) * V_TILE,
   D_ROW = 24, /* floats of a row of a block of L */
   D_TILE = 16 * D_ROW,
 //% if token then
@@ -77,14 +79,16 @@ enum {
 //% if own_tile then
   TILE_SMEM($(element), sE, SMEM_E, QK_TILE); /* e times the factors */
 //% end
+//% if f32 then
+  TILE_SMEM(float, sP, SMEM_P, P_TILE);
+//% else
   /* what rounding leaves of e and k times the factors, and of P */
   TILE_SMEM($(element), sELow, SMEM_E_LOW, QK_TILE);
   TILE_SMEM($(element), sKLow, SMEM_K_LOW, QK_TILE);
   TILE_SMEM($(element), sP, SMEM_P, P_TILE);
   TILE_SMEM($(element), sPLow, SMEM_P_LOW, P_TILE);
-  /* the inverses of the blocks of I + L, split */
-  TILE_SMEM($(element), sHigh, SMEM_HIGH, P_TILE);
-  TILE_SMEM($(element), sLow, SMEM_LOW, P_TILE);
+//% end
+//% print_system_tiles("the inverses of the blocks of I + L" .. (f32 and "" or ", split"))
   TILE_SMEM($(element), sO, SMEM_O, V_TILE);
   TILE_SMEM(float, sL, SMEM_L, ROW_BLOCKS * D_TILE);
 //% if token then
@@ -99,7 +103,7 @@ enum {
       const int share = unit % SHARES, block = unit / SHARES / 2, rows = 16 * block * QK_ROW;
       const float *of_rows = $(factors) + 16 * block * F_ROW;
       if (unit / SHARES % 2 == 0)
-        pairwise(sP + 16 * block * P_ROW, sPLow + 16 * block * P_ROW, q + rows, k + rows, of_rows, share);
+        pairwise($(each(p_tiles, "% + 16 * block * P_ROW")), q + rows, k + rows, of_rows, share);
       else
         pairwise_erase($(join("sL + block * D_TILE", "e + rows", "k + rows", "of_rows", erase and "table + ERASE + 16 * block", "share")));
     }
@@ -107,7 +111,7 @@ enum {
     $(call_decay_keys());
     for (int block = warp; block < ROW_BLOCKS; block += WARPS) {
       const int corner = 16 * block * P_ROW;
-      invert_diagonal(sL + block * D_TILE, sHigh + corner, sLow + corner);
+      invert_diagonal(sL + block * D_TILE, $(each(system, "% + corner")));
     }
     barrier_sync(); /* q, k and e are what meets the state and U; the inverses are complete */
 //% if decay_inputs[1] then print_late_loads() end
@@ -122,16 +126,18 @@ enum {
       TILE_UNROLL
       for (int kb = 0; kb < $(K) / 16; kb++) {
         float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
-        const u32 lower[2] = {pack_$(kind)x2(s0[0], s0[1]), pack_$(kind)x2(s1[0], s1[1])};
-        const u32 upper[2] = {pack_$(kind)x2(s0[2], s0[3]), pack_$(kind)x2(s1[2], s1[3])};
-        const u32 as[4] = {lower[0], upper[0], lower[1], upper[1]};
+        const $(pair) lower[2] = {$(pack)(s0[0], s0[1]), $(pack)(s1[0], s1[1])};
+        const $(pair) upper[2] = {$(pack)(s0[2], s0[3]), $(pack)(s1[2], s1[3])};
+        const $(pair) as[4] = {lower[0], upper[0], lower[1], upper[1]};
         const int rows = (16 * mb + b_row) * QK_ROW + b_col + 16 * kb;
-        u32 be[4], aq[4];
+        $(pair) be[4], aq[4];
+//% if not f32 then
         ldmatrix_x4(be, sELow + rows);
         mma_m16n8k16_$(kind)(x[0], as, be);
         mma_m16n8k16_$(kind)(x[1], as, be + 2);
-        ldmatrix_x4(be, $(own_tile and "sE" or "e") + rows);
-        ldmatrix_x4(aq, q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb);
+//% end
+        $(load_b("be", (own_tile and "sE" or "e") .. " + rows", "QK_ROW"));
+        $(load_a("aq", "q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb", "QK_ROW"));
         mma_m16n8k16_$(kind)(x[0], as, be);
         mma_m16n8k16_$(kind)(out[mb][0], aq, lower);
         mma_m16n8k16_$(kind)(x[1], as, be + 2);
@@ -143,32 +149,29 @@ enum {
 //% print_residual("x[nb]")
 
       /* U', and what follows from it: O += P U, S' += U' K */
-      u32 high[4], low[4], b_high[4], b_low[4], p_high[4], p_low[4];
+      $(pair) $(solution_operands), $(p_operand);
       float u[2][4] = {{0}};
-      split_operand(x, high, low);
-      ldmatrix_x4(b_high, sHigh + (16 * mb + b_row) * P_ROW + b_col);
-      ldmatrix_x4(b_low, sLow + (16 * mb + b_row) * P_ROW + b_col);
-      mma_split(u[0], high, low, b_high, b_low);
-      mma_split(u[1], high, low, b_high + 2, b_low + 2);
-      split_operand(u, high, low);
-      const u32 lower[4] = {high[0], high[2], low[0], low[2]};
-      const u32 upper[4] = {high[1], high[3], low[1], low[3]};
-      ldmatrix_x4(p_high, sP + (16 * mb + a_row) * P_ROW + a_col);
-      ldmatrix_x4(p_low, sPLow + (16 * mb + a_row) * P_ROW + a_col);
-      mma_split(out[mb][0], p_high, p_low, lower, lower + 2);
-      mma_split(out[mb][1], p_high, p_low, upper, upper + 2);
+      $(to_solution("x"));
+//% print_load_system("      ", "(16 * mb + b_row) * P_ROW + b_col")
+      $(mma_system("u[0]", ""));
+      $(mma_system("u[1]", " + 2"));
+      $(to_solution("u"));
+//% print_solution_columns()
+//% print_output_of_solution("      ", "(16 * mb + a_row) * P_ROW + a_col")
       TILE_UNROLL
       for (int nb = 0; nb < $(K) / 16; nb++) {
+//% if f32 then
+        tile_f2 bk[4];
+        $(load_b_trans("bk", at_b_trans("k", "16 * mb", "16 * nb", "QK_ROW"), "QK_ROW"));
+//% else
         const int rows = (16 * mb + a_row) * QK_ROW + a_col + 16 * nb;
         u32 bk[4];
         ldmatrix_x4_trans(bk, sKLow + rows);
         mma_m16n8k16_$(kind)(state[2 * nb], high, bk);
         mma_m16n8k16_$(kind)(state[2 * nb + 1], high, bk + 2);
         ldmatrix_x4_trans(bk, k + rows);
-        mma_m16n8k16_$(kind)(state[2 * nb], low, bk);
-        mma_m16n8k16_$(kind)(state[2 * nb + 1], low, bk + 2);
-        mma_m16n8k16_$(kind)(state[2 * nb], high, bk);
-        mma_m16n8k16_$(kind)(state[2 * nb + 1], high, bk + 2);
+//% end
+//% print_state_of_solution("        ")
       }
     }
 //% print_output()

@@ -21,7 +21,7 @@
 //% -- substitution in fp32, and then  U_I = T_II (X_I - sum of L_IJ U_J),  J < I.  Powers of L grow
 //% -- without bound where keys repeat, though the inverse does not; so do the rounding errors of a
 //% -- whole inverse of 16-bit numbers. Here every operand of the solution is the sum of two 16-bit
-//% -- numbers: 16 bits of mantissa with bf16. So are U where it enters O and the state, and P: keys that
+//% -- numbers (fp32: is a float): 16 bits of mantissa with bf16. So are U where it enters O and the state, and P: keys that
 //% -- repeat add their errors up, and with beta near 2 nothing forgets those of U, whose signs alternate.
 //% --
 //% -- Each warp keeps 16 rows of S' (dv x dk) in fp32 registers. Rounded and repacked they are the A
@@ -44,13 +44,11 @@ enum {
 //% print_sizes("WARPS / 2", "of L and P")
   UNITS = ROW_BLOCKS * (ROW_BLOCKS + 1) / 2, /* blocks of L and P up to the diagonal */
 //% print_tile_enum()
-  SMEM_P = $(last) + 2 * STAGES * V_TILE,
+  SMEM_P = $(last) + $(size) * STAGES * V_TILE,
   P_TILE = CHUNK * P_ROW,
-  SMEM_P_LOW = SMEM_P + 2 * P_TILE,
-  SMEM_HIGH = SMEM_P_LOW + 2 * P_TILE,
-  SMEM_LOW = SMEM_HIGH + 2 * P_TILE,
-  SMEM_O = SMEM_LOW + 2 * P_TILE,
-  SMEM_DIAGONAL = SMEM_O + 2 * V_TILE,
+//% print_system_enum()
+  SMEM_O = $(last) + $(size) * P_TILE,
+  SMEM_DIAGONAL = SMEM_O + $(size) * V_TILE,
   D_ROW = 24, /* floats of a row of a diagonal block */
   D_TILE = 16 * D_ROW,
 //% if token then
@@ -64,11 +62,13 @@ enum {
 //% print_functions()
 //% print_solve_functions()
 //% print_kernel()
+//% if f32 then
+  TILE_SMEM(float, sP, SMEM_P, P_TILE);
+//% else
   TILE_SMEM($(element), sP, SMEM_P, P_TILE); /* split */
   TILE_SMEM($(element), sPLow, SMEM_P_LOW, P_TILE);
-  /* the split -L below the diagonal blocks, their inverses on it */
-  TILE_SMEM($(element), sHigh, SMEM_HIGH, P_TILE);
-  TILE_SMEM($(element), sLow, SMEM_LOW, P_TILE);
+//% end
+//% print_system_tiles((f32 and "" or "the split ") .. "-L below the diagonal blocks, their inverses on it")
   TILE_SMEM($(element), sO, SMEM_O, V_TILE);
   TILE_SMEM(float, sDiagonal, SMEM_DIAGONAL, ROW_BLOCKS * D_TILE); /* blocks of L */
 //% if token then
@@ -87,12 +87,12 @@ enum {
       const int rows = (16 * row_block + a_row) * QK_ROW + a_col;
       const int columns = (16 * col_block + b_row) * QK_ROW + b_col;
       float l[2][4] = {{0}}, p[2][4] = {{0}};
-      TILE_UNROLL
+      $(unroll)
       for (int kb = 0; kb < $(K) / 16; kb++) {
-        u32 ae[4], aq[4], bk[4];
-        ldmatrix_x4(ae, e + rows + 16 * kb);
-        ldmatrix_x4(aq, q + rows + 16 * kb);
-        ldmatrix_x4(bk, k + columns + 16 * kb);
+        $(pair) ae[4], aq[4], bk[4];
+        $(load_a("ae", "e + rows + 16 * kb", "QK_ROW"));
+        $(load_a("aq", "q + rows + 16 * kb", "QK_ROW"));
+        $(load_b("bk", "k + columns + 16 * kb", "QK_ROW"));
         mma_m16n8k16_$(kind)(l[0], ae, bk);
         mma_m16n8k16_$(kind)(p[0], aq, bk);
         mma_m16n8k16_$(kind)(l[1], ae, bk + 2);
@@ -101,8 +101,14 @@ enum {
       const int i0 = 16 * row_block + frag_row, i1 = i0 + 8;
 //% if decay then
       const float b0 = table[SUM + i0], b1 = table[SUM + i1];
+//% if f32 then
+      const float fine0 = table[FINE + i0], fine1 = table[FINE + i1];
+//% end
 //% if erase_before then
       const float c0 = table[BEFORE + i0], c1 = table[BEFORE + i1];
+//% end
+//% if erase_before and f32 then
+      const float c_fine0 = table[BEFORE_FINE + i0], c_fine1 = table[BEFORE_FINE + i1];
 //% end
 //% end
 //% local c = erase_before and "c" or "b"
@@ -117,15 +123,18 @@ enum {
 //% end
 //% if decay then
         const tile_f2 b = ld_f32x2(table + SUM + j);
+//% if f32 then
+        const tile_f2 fine = ld_f32x2(table + FINE + j);
+//% end
         /* by select: 2^x overflows above the diagonal */
-        l[nb][0] = j < i0 ? l[nb][0] * tile_exp2($(c)0 - b.x) : 0.0f;
-        l[nb][1] = j + 1 < i0 ? l[nb][1] * tile_exp2($(c)0 - b.y) : 0.0f;
-        l[nb][2] = j < i1 ? l[nb][2] * tile_exp2($(c)1 - b.x) : 0.0f;
-        l[nb][3] = j + 1 < i1 ? l[nb][3] * tile_exp2($(c)1 - b.y) : 0.0f;
-        p[nb][0] = j <= i0 ? p[nb][0] * tile_exp2(b0 - b.x) : 0.0f;
-        p[nb][1] = j + 1 <= i0 ? p[nb][1] * tile_exp2(b0 - b.y) : 0.0f;
-        p[nb][2] = j <= i1 ? p[nb][2] * tile_exp2(b1 - b.x) : 0.0f;
-        p[nb][3] = j + 1 <= i1 ? p[nb][3] * tile_exp2(b1 - b.y) : 0.0f;
+        l[nb][0] = j < i0 ? l[nb][0] * tile_exp2($(since(c, 0, "x"))) : 0.0f;
+        l[nb][1] = j + 1 < i0 ? l[nb][1] * tile_exp2($(since(c, 0, "y"))) : 0.0f;
+        l[nb][2] = j < i1 ? l[nb][2] * tile_exp2($(since(c, 1, "x"))) : 0.0f;
+        l[nb][3] = j + 1 < i1 ? l[nb][3] * tile_exp2($(since(c, 1, "y"))) : 0.0f;
+        p[nb][0] = j <= i0 ? p[nb][0] * tile_exp2($(since("b", 0, "x"))) : 0.0f;
+        p[nb][1] = j + 1 <= i0 ? p[nb][1] * tile_exp2($(since("b", 0, "y"))) : 0.0f;
+        p[nb][2] = j <= i1 ? p[nb][2] * tile_exp2($(since("b", 1, "x"))) : 0.0f;
+        p[nb][3] = j + 1 <= i1 ? p[nb][3] * tile_exp2($(since("b", 1, "y"))) : 0.0f;
 //% else
         l[nb][0] = j < i0 ? l[nb][0] : 0.0f;
         l[nb][1] = j + 1 < i0 ? l[nb][1] : 0.0f;
@@ -136,6 +145,10 @@ enum {
         p[nb][2] = j <= i1 ? p[nb][2] : 0.0f;
         p[nb][3] = j + 1 <= i1 ? p[nb][3] : 0.0f;
 //% end
+//% if f32 then
+        st_f32x2(sP + i0 * P_ROW + j, p[nb][0], p[nb][1]);
+        st_f32x2(sP + i1 * P_ROW + j, p[nb][2], p[nb][3]);
+//% else
         u32 high[2], low[2];
         split2(p[nb][0], p[nb][1], high, low);
         split2(p[nb][2], p[nb][3], high + 1, low + 1);
@@ -143,6 +156,7 @@ enum {
         st_u32(sP + i1 * P_ROW + j, high[1]);
         st_u32(sPLow + i0 * P_ROW + j, low[0]);
         st_u32(sPLow + i1 * P_ROW + j, low[1]);
+//% end
       }
       if (behind == 0) {
         float *diagonal = sDiagonal + row_block * D_TILE;
@@ -154,11 +168,15 @@ enum {
           st_f32x2(diagonal + at + 8 * D_ROW, l[nb][2], l[nb][3]);
         }
         warp_sync();
-        invert_diagonal(diagonal, sHigh + corner, sLow + corner);
+        invert_diagonal(diagonal, $(each(system, "% + corner")));
       } else {
         TILE_UNROLL
         for (int nb = 0; nb < 2; nb++) {
           const int at = i0 * P_ROW + 16 * col_block + 8 * nb + frag_col;
+//% if f32 then
+          st_f32x2(sSystem + at, -l[nb][0], -l[nb][1]);
+          st_f32x2(sSystem + at + 8 * P_ROW, -l[nb][2], -l[nb][3]);
+//% else
           u32 high[2], low[2];
           split2(-l[nb][0], -l[nb][1], high, low);
           split2(-l[nb][2], -l[nb][3], high + 1, low + 1);
@@ -166,6 +184,7 @@ enum {
           st_u32(sLow + at, low[0]);
           st_u32(sHigh + at + 8 * P_ROW, high[1]);
           st_u32(sLow + at + 8 * P_ROW, low[1]);
+//% end
         }
       }
     }
@@ -175,14 +194,14 @@ enum {
     TILE_UNROLL
     for (int kb = 0; kb < $(K) / 16; kb++) {
       const float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
-      const u32 lower[2] = {pack_$(kind)x2(s0[0], s0[1]), pack_$(kind)x2(s1[0], s1[1])};
-      const u32 upper[2] = {pack_$(kind)x2(s0[2], s0[3]), pack_$(kind)x2(s1[2], s1[3])};
-      const u32 as[4] = {lower[0], upper[0], lower[1], upper[1]};
+      const $(pair) lower[2] = {$(pack)(s0[0], s0[1]), $(pack)(s1[0], s1[1])};
+      const $(pair) upper[2] = {$(pack)(s0[2], s0[3]), $(pack)(s1[2], s1[3])};
+      const $(pair) as[4] = {lower[0], upper[0], lower[1], upper[1]};
       TILE_UNROLL
       for (int mb = 0; mb < ROW_BLOCKS; mb++) {
-        u32 be[4], aq[4];
-        ldmatrix_x4(be, e + (16 * mb + b_row) * QK_ROW + b_col + 16 * kb);
-        ldmatrix_x4(aq, q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb);
+        $(pair) be[4], aq[4];
+        $(load_b("be", "e + (16 * mb + b_row) * QK_ROW + b_col + 16 * kb", "QK_ROW"));
+        $(load_a("aq", "q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb", "QK_ROW"));
         mma_m16n8k16_$(kind)(x[2 * mb], as, be);
         mma_m16n8k16_$(kind)(out[mb][0], aq, lower);
         mma_m16n8k16_$(kind)(x[2 * mb + 1], as, be + 2);
@@ -213,31 +232,25 @@ enum {
     TILE_UNROLL
     for (int jb = 0; jb < ROW_BLOCKS; jb++) {
       const int corner = (16 * jb + b_row) * P_ROW + 16 * jb + b_col;
-      u32 high[4], low[4], b_high[4], b_low[4];
+      $(pair) $(solution_operands);
       float u[2][4] = {{0}};
-      split_operand(x + 2 * jb, high, low);
-      ldmatrix_x4(b_high, sHigh + corner);
-      ldmatrix_x4(b_low, sLow + corner);
-      mma_split(u[0], high, low, b_high, b_low);
-      mma_split(u[1], high, low, b_high + 2, b_low + 2);
-      split_operand(u, high, low);
+      $(to_solution("x + 2 * jb"));
+//% print_load_system("      ", "corner")
+      $(mma_system("u[0]", ""));
+      $(mma_system("u[1]", " + 2"));
+      $(to_solution("u"));
       TILE_UNROLL
       for (int mb = jb + 1; mb < ROW_BLOCKS; mb++) {
-        ldmatrix_x4(b_high, sHigh + corner + 16 * (mb - jb) * P_ROW);
-        ldmatrix_x4(b_low, sLow + corner + 16 * (mb - jb) * P_ROW);
-        mma_split(x[2 * mb], high, low, b_high, b_low);
-        mma_split(x[2 * mb + 1], high, low, b_high + 2, b_low + 2);
+//% print_load_system("        ", "corner + 16 * (mb - jb) * P_ROW")
+        $(mma_system("x[2 * mb]", ""));
+        $(mma_system("x[2 * mb + 1]", " + 2"));
       }
-      const u32 lower[4] = {high[0], high[2], low[0], low[2]};
-      const u32 upper[4] = {high[1], high[3], low[1], low[3]};
+//% print_solution_columns()
       TILE_UNROLL
       for (int mb = jb; mb < ROW_BLOCKS; mb++) {
         const int rows = (16 * mb + a_row) * P_ROW + a_col + 16 * jb;
-        u32 p_high[4], p_low[4];
-        ldmatrix_x4(p_high, sP + rows);
-        ldmatrix_x4(p_low, sPLow + rows);
-        mma_split(out[mb][0], p_high, p_low, lower, lower + 2);
-        mma_split(out[mb][1], p_high, p_low, upper, upper + 2);
+        $(pair) $(p_operand);
+//% print_output_of_solution("        ", "rows")
       }
 //% if decay then
       TILE_UNROLL
@@ -248,16 +261,13 @@ enum {
         u[nb][2] *= d.x;
         u[nb][3] *= d.y;
       }
-      split_operand(u, high, low);
+      $(to_solution("u"));
 //% end
       TILE_UNROLL
       for (int nb = 0; nb < $(K) / 16; nb++) {
-        u32 bk[4];
-        ldmatrix_x4_trans(bk, k + (16 * jb + a_row) * QK_ROW + a_col + 16 * nb);
-        mma_m16n8k16_$(kind)(state[2 * nb], low, bk);
-        mma_m16n8k16_$(kind)(state[2 * nb + 1], low, bk + 2);
-        mma_m16n8k16_$(kind)(state[2 * nb], high, bk);
-        mma_m16n8k16_$(kind)(state[2 * nb + 1], high, bk + 2);
+        $(pair) bk[4];
+        $(load_b_trans("bk", at_b_trans("k", "16 * jb", "16 * nb", "QK_ROW"), "QK_ROW"));
+//% print_state_of_solution("        ")
       }
     }
 //% print_output()

@@ -19,6 +19,7 @@
 //% -- what computes the factors of a chunk: its parameters and arguments, and the call of log2_decay
 //% -- for one channel of the two that a thread takes
 //% local code = channel_decay
+//% local splits_products = delta and not f32 -- what is computed here is the sum of two 16-bit numbers
 //% local staged = decay_inputs[1] and not late_decays
 //% local chunks = staged and "STAGES * " or "" -- of factors in shared memory
 //% factors = staged and "sF + stage * F_TILE" or "sF" -- of this chunk
@@ -53,7 +54,7 @@
 //% function call_decay_factors() return "decay_factors(" .. join(unpack(arguments)) .. ")" end
 //% function call_decay_keys()
 //%   return "decay_keys(" .. join("sQ + stage * QK_TILE", "sK + stage * QK_TILE",
-//%     delta and erase_tile == "k" and "sE", delta and erase_tile == "e" and "sE + stage * QK_TILE", delta and "sELow, sKLow", factors,
+//%     delta and erase_tile == "k" and "sE", delta and erase_tile == "e" and "sE + stage * QK_TILE", splits_products and "sELow, sKLow", factors,
 //%     write and not delta and "table + WRITE") .. ")"
 //% end
 //% function print_factor_enum()
@@ -62,7 +63,7 @@
   /* the inputs of the decays, and in place of the first the factors: floats */
   F_ROW = $(K),
   F_TILE = CHUNK * F_ROW,
-  SMEM_F = $(last) + 2 * STAGES * V_TILE,
+  SMEM_F = $(last) + $(size) * STAGES * V_TILE,
 //% last = "SMEM_F"
 //% for i = 2, #decay_inputs do
   SMEM_$(decay_inputs[i].field) = $(last) + 4 * $(chunks)F_TILE,
@@ -80,22 +81,22 @@
 /* One warp: rows of a block of $(to:upper()), each a sum over the channels. A lane has four rows, 4 apart, and
  * with the lanes of the same rows shares the channels. `share`: which rows, of SHARES. The pointers
  * are to the block's first token. */
-TILE_FN void $(name)($(strict and "float *l" or delta and element .. " *p, " .. element .. " *p_low" or element .. " *p"), const $(element) *$(x), const $(element) *k, const float *factors,
+TILE_FN void $(name)($(strict and "float *l" or splits_products and element .. " *p, " .. element .. " *p_low" or element .. " *p"), const $(element) *$(x), const $(element) *k, const float *factors,
                       $(weight and "const float *weight, " or "")int share) {
   enum { ROWS = 4 / SHARES, LANES = 32 / ROWS }; /* LANES: of the same rows */
   const int row = tile_lane() % ROWS * SHARES + share; /* and row + 4, row + 8, row + 12 */
   float sum[4][16] = {{0}};
   for (int i = tile_lane() / ROWS; i < $(K) / 2; i += LANES) {
     const int channel = 2 * i;
-    u32 $(x)_word[4];
+    $(pair) $(x)_word[4];
     TILE_UNROLL
-    for (int r = 0; r < 4; r++) $(x)_word[r] = ld_u32($(x) + (4 * r + row) * QK_ROW + channel);
+    for (int r = 0; r < 4; r++) $(x)_word[r] = $(ld_pair)($(x) + (4 * r + row) * QK_ROW + channel);
     /* $(x) times the factors of the tokens after s; 0 until s comes back to the row */
     float x[4] = {0}, y[4] = {0};
     TILE_UNROLL
     for (int s = 15; s >= 0; s--) {
-      const u32 k_word = ld_u32(k + s * QK_ROW + channel);
-      const float kx = $(kind)lo_f32(k_word), ky = $(kind)hi_f32(k_word);
+      const $(pair) k_word = $(ld_pair)(k + s * QK_ROW + channel);
+      const float kx = $(lo"k_word"), ky = $(hi"k_word");
       const tile_f2 f = ld_f32x2(factors + (s < 15 ? s + 1 : s) * F_ROW + channel);
       TILE_UNROLL
       for (int r = s / 4; r < 4; r++) { /* the rows that s can be before, or is */
@@ -104,8 +105,8 @@ TILE_FN void $(name)($(strict and "float *l" or delta and element .. " *p, " .. 
           y[r] *= f.y;
         }
         if (r == s / 4) {
-          x[r] = s == 4 * r + row ? $(kind)lo_f32($(x)_word[r]) : x[r];
-          y[r] = s == 4 * r + row ? $(kind)hi_f32($(x)_word[r]) : y[r];
+          x[r] = s == 4 * r + row ? $(lo(x .. "_word[r]")) : x[r];
+          y[r] = s == 4 * r + row ? $(hi(x .. "_word[r]")) : y[r];
         }
         sum[r][s] += x[r] * kx;
         sum[r][s] += y[r] * ky;
@@ -141,7 +142,7 @@ TILE_FN void $(name)($(strict and "float *l" or delta and element .. " *p, " .. 
       const tile_f2 w = ld_f32x2(weight + s);
 //% end
       TILE_UNROLL
-//% if delta then
+//% if splits_products then
       for (int r = 0; r < 4; r++) { /* zeros above the diagonal */
         const int at = (4 * r + row) * P_ROW + s;
         u32 high, low;
@@ -151,7 +152,7 @@ TILE_FN void $(name)($(strict and "float *l" or delta and element .. " *p, " .. 
       }
 //% else
       for (int r = 0; r < 4; r++) /* zeros above the diagonal */
-        st_u32(p + (4 * r + row) * P_ROW + s, pack_$(kind)x2(sum[r][s]$(wx), sum[r][s + 1]$(wy)));
+        $(st_pair)(p + (4 * r + row) * P_ROW + s, $(pack)(sum[r][s]$(wx), sum[r][s + 1]$(wy)));
 //% end
     }
 //% end
@@ -196,12 +197,17 @@ TILE_FN void decay_factors($(join(unpack(parameters)))) {
 
 //% local weight = write and not delta
 //% local e_parameter = delta and erase_tile ~= "q" and element .. " *e"
-//% local low_parameters = delta and element .. " *e_low, " .. element .. " *k_low"
-//% if delta then
+//% local low_parameters = splits_products and element .. " *e_low, " .. element .. " *k_low"
+//% -- a pair of elements times x and y, to a tile and, where it is split, to the one of what rounding leaves
+//% local function store_decayed(at, low, word)
+//%   if splits_products then return "st_decayed(" .. at .. ", " .. low .. ", " .. word .. ", x, y)" end
+//%   return st_pair .. "(" .. at .. ", " .. pack .. "(" .. lo(word) .. " * x, " .. hi(word) .. " * y))"
+//% end
+//% if splits_products then
 /* two elements times x and y, each as the sum of two 16-bit numbers */
 TILE_FN void st_decayed($(element) *high, $(element) *low, u32 word, float x, float y) {
   u32 h, l;
-  split2($(kind)lo_f32(word) * x, $(kind)hi_f32(word) * y, &h, &l);
+  split2($(lo"word") * x, $(hi"word") * y, &h, &l);
   st_u32(high, h);
   st_u32(low, l);
 }
@@ -209,11 +215,15 @@ TILE_FN void st_decayed($(element) *high, $(element) *low, u32 word, float x, fl
 //% end
 //% if delta and erase_tile == "k" then
 /* q times the factors from its block's start through its token, in place; e likewise from k; then k
+//% if f32 then
+ * times those after it to the block's end, in place. */
+//% else
  * times those after it to the block's end, in place. What rounding e and k leaves goes to tiles of
  * its own. */
+//% end
 //% elseif delta then
 /* In place: q$(erase_tile == "q" and ", which is e, too," or " and e") times the factors from the block's start through the token, k
- * times those after it to the block's end. What rounding e and k leaves goes to tiles of its own. */
+ * times those after it to the block's end.$(splits_products and " What rounding e and k leaves goes to tiles of its own." or "") */
 //% else
 /* In place: q times the factors from its block's start through its token, k times those after it
  * to the block's end$(weight and " and the write weight" or ""). */
@@ -233,30 +243,35 @@ TILE_FN void decay_keys($(join(element .. " *q", element .. " *k", e_parameter, 
     TILE_UNROLL
     for (int n = 0; n < 16; n++) {
       const tile_f2 f = ld_f32x2(f_at + n * F_ROW);
-      const u32 word = ld_u32(q_at + n * QK_ROW);
+      const $(pair) word = $(ld_pair)(q_at + n * QK_ROW);
       x *= f.x;
       y *= f.y;
 //% if delta and erase_tile == "q" then
-      st_decayed(q_at + n * QK_ROW, e_low + at + n * QK_ROW, word, x, y);
+      $(store_decayed("q_at + n * QK_ROW", "e_low + at + n * QK_ROW", "word"));
 //% else
-      st_u32(q_at + n * QK_ROW, pack_$(kind)x2($(kind)lo_f32(word) * x, $(kind)hi_f32(word) * y));
+      $(st_pair)(q_at + n * QK_ROW, $(pack)($(lo"word") * x, $(hi"word") * y));
 //% end
 //% if e_parameter then
+//% if f32 then
+      const tile_f2 erased = ld_f32x2($(erase_tile) + at + n * QK_ROW);
+      $(store_decayed("e + at + n * QK_ROW", "", "erased"));
+//% else
       st_decayed(e + at + n * QK_ROW, e_low + at + n * QK_ROW, ld_u32($(erase_tile) + at + n * QK_ROW), x, y);
+//% end
 //% end
     }
     x = y = 1.0f;
     TILE_UNROLL
     for (int n = 15; n >= 0; n--) {
       const tile_f2 f = ld_f32x2(f_at + n * F_ROW);
-      const u32 word = ld_u32(k_at + n * QK_ROW);
+      const $(pair) word = $(ld_pair)(k_at + n * QK_ROW);
 //% if weight then
       const float w = weight[first + n];
-      st_u32(k_at + n * QK_ROW, pack_$(kind)x2($(kind)lo_f32(word) * (x * w), $(kind)hi_f32(word) * (y * w)));
+      $(st_pair)(k_at + n * QK_ROW, $(pack)($(lo"word") * (x * w), $(hi"word") * (y * w)));
 //% elseif delta then
-      st_decayed(k_at + n * QK_ROW, k_low + at + n * QK_ROW, word, x, y);
+      $(store_decayed("k_at + n * QK_ROW", "k_low + at + n * QK_ROW", "word"));
 //% else
-      st_u32(k_at + n * QK_ROW, pack_$(kind)x2($(kind)lo_f32(word) * x, $(kind)hi_f32(word) * y));
+      $(st_pair)(k_at + n * QK_ROW, $(pack)($(lo"word") * x, $(hi"word") * y));
 //% end
       x *= f.x;
       y *= f.y;

@@ -2,7 +2,8 @@
 //% -- rows.k.c - expressions over the channels of a token (gen/row_code.h), computed in place on a
 //% -- tile of a chunk's tokens in shared memory.
 //% --
-//% -- In: element, kind, inputs, per_head (tokens.k.c), decay_inputs (walk.k.c), whose tiles hold floats;
+//% -- In: element, operands.k.c, inputs, per_head (tokens.k.c), decay_inputs (walk.k.c), whose tiles
+//% -- hold floats;
 //% -- tiles as in tiles.k.c; from the template the constants CHUNK and WARPS.
 //% -- Out: functions of Lua:
 //% --
@@ -42,7 +43,7 @@
 //%   for i, x in ipairs(code.channels) do
 //%     values[i] = x.param and x.field .. (high and "[channel + 1]" or "[channel]")
 //%                 or in_floats(x) and "pair_" .. x.field .. "[i]" .. (high and ".y" or ".x")
-//%                 or kind .. half .. "_f32(word_" .. x.field .. "[i])"
+//%                 or (high and hi or lo)("word_" .. x.field .. "[i]")
 //%   end
 //%   return name .. "(" .. join(code.per_head and "per_head", code.inputs[1] and "gate",
 //%     values[1] and join(unpack(values)), code.rows[1] and each(code.rows, "%")) .. ")"
@@ -78,7 +79,7 @@ TILE_FN float row_$(f[1])(float x) {
 //% local padded = tile.columns == "channels" or tile.width ~= tile.padded_width
 //% local floats = false
 //% for _, x in ipairs(all.channels) do floats = floats or in_floats(x) end
-//% local vector = tile.padded_width % 64 == 0 and not floats and 4 or 1
+//% local vector = tile.padded_width % 64 == 0 and not floats and not f32 and 4 or 1
 //% -- of word i: its channel, and that of the first of those that move with it
 //% local first = vector == 1 and "lane + LANES * i" or "VECTOR * lane + LANES * (i - i % VECTOR)"
 //% local channel = "2 * (" .. first .. (vector > 1 and " + i % VECTOR)" or ")")
@@ -123,10 +124,10 @@ TILE_FN void map_$(name)($(join(unpack(parameters)))) {
     for (int i = 0; i < WORDS; i++)
       pair_$(x.field)[i] = ld_f32x2($(x.field) + row * F_ROW + $(channel));
 //% elseif not x.param then
-    u32 word_$(x.field)[WORDS];
+    $(pair) word_$(x.field)[WORDS];
     TILE_UNROLL
 //% if vector == 1 then
-    for (int i = 0; i < WORDS; i++) word_$(x.field)[i] = ld_u32($(words(x.field)));
+    for (int i = 0; i < WORDS; i++) word_$(x.field)[i] = $(ld_pair)($(words(x.field)));
 //% else
     for (int i = 0; i < WORDS; i += VECTOR)
       ld_u32x4(word_$(x.field) + i, $(words(x.field)));
@@ -158,13 +159,13 @@ $(indent)$(x) = $(sum and x .. " + " .. value or "tile_max(" .. x .. ", " .. val
     $(x) = $((r.finish:gsub("%f[%w]x%f[%W]", x)));
 //% end
 //% end
-//% local value = "pack_" .. kind .. "x2(" .. call(name .. "_value", row.value, "lo") .. ", " ..
+//% local value = pack .. "(" .. call(name .. "_value", row.value, "lo") .. ", " ..
 //%               call(name .. "_value", row.value, "hi") .. ")"
 //% local result = vector == 1 and "result" or "result[i % VECTOR]"
 //% if vector > 1 then
     u32 result[VECTOR];
 //% end
-//% if not padded then
+//% if not padded and not f32 then
     const u32 inside = $(max_levels and "row >= skip && " or "")row < rows ? 0xffffffffu : 0;
 //% end
     TILE_UNROLL
@@ -172,15 +173,15 @@ $(indent)$(x) = $(sum and x .. " + " .. value or "tile_max(" .. x .. ", " .. val
 //% if padded or has_param(row.value) then
       const int channel = $(channel);
 //% end
-//% if padded then
-      $(vector == 1 and "u32 " or "")$(result) = 0;
-      if ($(max_levels and "row >= skip && " or "")row < rows && channel < $(tile.columns))
+//% if padded or f32 then
+      $(vector == 1 and pair .. " " or "")$(result) = $(f32 and pack .. "(0.0f, 0.0f)" or 0);
+      if ($(max_levels and "row >= skip && " or "")row < rows$(padded and " && channel < " .. tile.columns or ""))
         $(result) = $(value);
 //% else
       $(vector == 1 and "const u32 " or "")$(result) = inside & $(value);
 //% end
 //% if vector == 1 then
-      st_u32($(words(target)), result);
+      $(st_pair)($(words(target)), result);
 //% else
       if (i % VECTOR == VECTOR - 1)
         st_u32x4($(words(target)), result[0], result[1], result[2], result[3]);

@@ -1,7 +1,7 @@
 //% -- SPDX-License-Identifier: MIT
 //% -- rowsum.k.c - the row sums of a normaliser: what o of a token would be if v were 1.
 //% --
-//% -- In: kind, element, decay, write, read, scale, normaliser (walk.k.c, which has K and print_split2);
+//% -- In: kind, element, operands.k.c, decay, write, read, scale, normaliser (walk.k.c, which has K and print_split2);
 //% -- from the template the constants of walk.k.c. Out: functions of Lua, in the order in which a template
 //% -- calls them:
 //% --
@@ -28,7 +28,7 @@
 
 /* what a row is divided by */
 //% print_code("normaliser", normaliser)
-//% if weights then print_split2() end
+//% if weights and not f32 then print_split2() end
 
 /* q z of a chunk's tokens. Eight lanes look after a token, so a warp after four. */
 TILE_FN void rowsums_of_state(float *rowsum, const $(element) *q, const float *z) {
@@ -41,9 +41,9 @@ TILE_FN void rowsums_of_state(float *rowsum, const $(element) *q, const float *z
     float sum = 0.0f;
     TILE_UNROLL
     for (int i = 0; i < WORDS; i++) {
-      const u32 word = ld_u32(q + row * QK_ROW + 2 * (lane + LANES * i));
-      sum += $(kind)lo_f32(word) * pair_z[i].x;
-      sum += $(kind)hi_f32(word) * pair_z[i].y;
+      const $(pair) word = $(ld_pair)(q + row * QK_ROW + 2 * (lane + LANES * i));
+      sum += $(lo"word") * pair_z[i].x;
+      sum += $(hi"word") * pair_z[i].y;
     }
     TILE_UNROLL
     for (int mask = 1; mask < LANES; mask *= 2) sum += warp_shuffle_xor_f32(sum, mask);
@@ -51,7 +51,10 @@ TILE_FN void rowsums_of_state(float *rowsum, const $(element) *q, const float *z
   }
 }
 
-//% if weights then
+//% if weights and f32 then
+/* z after a chunk: a warp has 16 channels. The weights of the keys are the upper eight rows of the A
+ * operand. */
+//% elseif weights then
 /* z after a chunk: a warp has 16 channels. The weights of the keys are the A operand, rounded in the
  * upper eight rows, what that leaves in the lower ones. */
 //% else
@@ -65,14 +68,23 @@ TILE_FN void add_keys($(join("float *next", "const float *z", "const " .. elemen
     for (int jb = 0; jb < ROW_BLOCKS; jb++) {
 //% if weights then
       const tile_f2 w0 = ld_f32x2(weight + 16 * jb + column), w1 = ld_f32x2(weight + 16 * jb + 8 + column);
+//% if f32 then
+      const tile_f2 zero = to_pair(0.0f, 0.0f), a[4] = {w0, zero, w1, zero};
+      tile_f2 bk[4];
+//% else
       u32 a[4], bk[4];
       split2(w0.x, w0.y, a, a + 1);
       split2(w1.x, w1.y, a + 2, a + 3);
+//% end
+//% elseif f32 then
+      const tile_f2 zero = to_pair(0.0f, 0.0f), one = to_pair(1.0f, 1.0f), a[4] = {one, zero, one, zero};
+      tile_f2 bk[4];
 //% else
       const u32 one = pack_$(kind)x2(1.0f, 1.0f), a[4] = {one, 0, one, 0};
       u32 bk[4];
 //% end
-      ldmatrix_x4_trans(bk, k + (16 * jb + (lane & 15)) * QK_ROW + 8 * (lane >> 4) + at);
+//% local row, first = f32 and "column" or "(lane & 15)", f32 and "(lane >> 2)" or "8 * (lane >> 4)"
+      $(load_b_trans("bk", "k + (16 * jb + " .. row .. ") * QK_ROW + " .. first .. " + at", "QK_ROW"));
       mma_m16n8k16_$(kind)(sum[0], a, bk);
       mma_m16n8k16_$(kind)(sum[1], a, bk + 2);
     }

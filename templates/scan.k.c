@@ -25,9 +25,9 @@
 enum {
 //% print_sizes("ROW_BLOCKS % WARPS", "of P")
 //% print_tile_enum()
-  SMEM_P = $(last) + 2 * STAGES * V_TILE,
-  SMEM_O = SMEM_P + 2 * CHUNK * P_ROW,
-//% local after_o = "SMEM_O + 2 * V_TILE"
+  SMEM_P = $(last) + $(size) * STAGES * V_TILE,
+  SMEM_O = SMEM_P + $(size) * CHUNK * P_ROW,
+//% local after_o = "SMEM_O + " .. size .. " * V_TILE"
 //% if normaliser then after_o = print_rowsum_enum(after_o) end
 //% if token then
   SMEM_TABLE = $(after_o),
@@ -57,15 +57,15 @@ enum {
         const $(element) *q_rows = q + (16 * row_block + a_row) * QK_ROW + a_col;
         const $(element) *k_rows = k + (16 * col_block + b_row) * QK_ROW + b_col;
         float p[4][4] = {{0}};
-        TILE_UNROLL
+        $(unroll)
         for (int kb = 0; kb < $(K) / 16; kb++) {
-          u32 aq[4], bk[4];
-          ldmatrix_x4(aq, q_rows + 16 * kb);
-          ldmatrix_x4(bk, k_rows + 16 * kb);
+          $(pair) aq[4], bk[4];
+          $(load_a("aq", "q_rows + 16 * kb", "QK_ROW"));
+          $(load_b("bk", "k_rows + 16 * kb", "QK_ROW"));
           mma_m16n8k16_$(kind)(p[0], aq, bk);
           mma_m16n8k16_$(kind)(p[1], aq, bk + 2);
           if (col_block < row_block) {
-            ldmatrix_x4(bk, k_rows + 16 * QK_ROW + 16 * kb);
+            $(load_b("bk", "k_rows + 16 * QK_ROW + 16 * kb", "QK_ROW"));
             mma_m16n8k16_$(kind)(p[2], aq, bk);
             mma_m16n8k16_$(kind)(p[3], aq, bk + 2);
           }
@@ -73,6 +73,9 @@ enum {
         const int i0 = 16 * row_block + frag_row, i1 = i0 + 8;
 //% if decay then
         const float b0 = table[SUM + i0], b1 = table[SUM + i1];
+//% end
+//% if decay and f32 then
+        const float fine0 = table[FINE + i0], fine1 = table[FINE + i1];
 //% end
         TILE_UNROLL
         for (int nb = 0; nb < $(chunk == 16 and 2 or 4); nb++) {
@@ -86,19 +89,22 @@ enum {
 //% end
 //% if decay then
           const tile_f2 b = ld_f32x2(table + SUM + j);
+//% if f32 then
+          const tile_f2 fine = ld_f32x2(table + FINE + j);
+//% end
           /* by select: 2^x overflows above the diagonal */
-          p[nb][0] = j <= i0 ? p[nb][0] * tile_exp2(b0 - b.x) : 0.0f;
-          p[nb][1] = j + 1 <= i0 ? p[nb][1] * tile_exp2(b0 - b.y) : 0.0f;
-          p[nb][2] = j <= i1 ? p[nb][2] * tile_exp2(b1 - b.x) : 0.0f;
-          p[nb][3] = j + 1 <= i1 ? p[nb][3] * tile_exp2(b1 - b.y) : 0.0f;
+          p[nb][0] = j <= i0 ? p[nb][0] * tile_exp2($(since("b", 0, "x"))) : 0.0f;
+          p[nb][1] = j + 1 <= i0 ? p[nb][1] * tile_exp2($(since("b", 0, "y"))) : 0.0f;
+          p[nb][2] = j <= i1 ? p[nb][2] * tile_exp2($(since("b", 1, "x"))) : 0.0f;
+          p[nb][3] = j + 1 <= i1 ? p[nb][3] * tile_exp2($(since("b", 1, "y"))) : 0.0f;
 //% else
           p[nb][0] = j <= i0 ? p[nb][0] : 0.0f;
           p[nb][1] = j + 1 <= i0 ? p[nb][1] : 0.0f;
           p[nb][2] = j <= i1 ? p[nb][2] : 0.0f;
           p[nb][3] = j + 1 <= i1 ? p[nb][3] : 0.0f;
 //% end
-          st_u32(sP + i0 * P_ROW + j, pack_$(kind)x2(p[nb][0], p[nb][1]));
-          st_u32(sP + i1 * P_ROW + j, pack_$(kind)x2(p[nb][2], p[nb][3]));
+          $(st_pair)(sP + i0 * P_ROW + j, $(pack)(p[nb][0], p[nb][1]));
+          $(st_pair)(sP + i1 * P_ROW + j, $(pack)(p[nb][2], p[nb][3]));
         }
 //% if normaliser then print_rowsum_of_block() end
       }
@@ -109,12 +115,12 @@ enum {
     TILE_UNROLL
     for (int kb = 0; kb < $(K) / 16; kb++) {
       const float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
-      const u32 lower[2] = {pack_$(kind)x2(s0[0], s0[1]), pack_$(kind)x2(s1[0], s1[1])};
-      const u32 upper[2] = {pack_$(kind)x2(s0[2], s0[3]), pack_$(kind)x2(s1[2], s1[3])};
+      const $(pair) lower[2] = {$(pack)(s0[0], s0[1]), $(pack)(s1[0], s1[1])};
+      const $(pair) upper[2] = {$(pack)(s0[2], s0[3]), $(pack)(s1[2], s1[3])};
       TILE_UNROLL
       for (int mb = 0; mb < ROW_BLOCKS; mb++) {
-        u32 aq[4];
-        ldmatrix_x4(aq, q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb);
+        $(pair) aq[4];
+        $(load_a("aq", "q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb", "QK_ROW"));
         mma_m16n8k16_$(kind)(out[mb][0], aq, lower);
         mma_m16n8k16_$(kind)(out[mb][1], aq, upper);
       }
@@ -135,25 +141,25 @@ enum {
     TILE_UNROLL
     for (int nb = 0; nb < $(K) / 8; nb++) scale4(state[nb], whole, whole);
 //% end
-    TILE_UNROLL
+    $(unroll)
     for (int jb = 0; jb < ROW_BLOCKS; jb++) {
-      u32 vf[4];
-      ldmatrix_x4_trans(vf, v + 16 * jb * V_ROW);
+      $(pair) vf[4];
+      $(load_b_trans("vf", "v + 16 * jb * V_ROW", "V_ROW"));
 //% if decay or write then
       const float *weight = table + $(decay and "TO_END" or "WRITE") + 16 * jb + frag_col;
       const tile_f2 d0 = ld_f32x2(weight), d1 = ld_f32x2(weight + 8);
-      u32 vt[4];
-      vt[0] = pack_$(kind)x2($(kind)lo_f32(vf[0]) * d0.x, $(kind)hi_f32(vf[0]) * d0.y);
-      vt[1] = pack_$(kind)x2($(kind)lo_f32(vf[2]) * d0.x, $(kind)hi_f32(vf[2]) * d0.y);
-      vt[2] = pack_$(kind)x2($(kind)lo_f32(vf[1]) * d1.x, $(kind)hi_f32(vf[1]) * d1.y);
-      vt[3] = pack_$(kind)x2($(kind)lo_f32(vf[3]) * d1.x, $(kind)hi_f32(vf[3]) * d1.y);
+      $(pair) vt[4];
+      vt[0] = $(pack)($(lo"vf[0]") * d0.x, $(hi"vf[0]") * d0.y);
+      vt[1] = $(pack)($(lo"vf[2]") * d0.x, $(hi"vf[2]") * d0.y);
+      vt[2] = $(pack)($(lo"vf[1]") * d1.x, $(hi"vf[1]") * d1.y);
+      vt[3] = $(pack)($(lo"vf[3]") * d1.x, $(hi"vf[3]") * d1.y);
 //% else
-      const u32 vt[4] = {vf[0], vf[2], vf[1], vf[3]};
+      const $(pair) vt[4] = {vf[0], vf[2], vf[1], vf[3]};
 //% end
       TILE_UNROLL
       for (int nb = 0; nb < $(K) / 16; nb++) {
-        u32 bk[4];
-        ldmatrix_x4_trans(bk, k + (16 * jb + a_row) * QK_ROW + a_col + 16 * nb);
+        $(pair) bk[4];
+        $(load_b_trans("bk", at_b_trans("k", "16 * jb", "16 * nb", "QK_ROW"), "QK_ROW"));
         mma_m16n8k16_$(kind)(state[2 * nb], vt, bk);
         mma_m16n8k16_$(kind)(state[2 * nb + 1], vt, bk + 2);
       }
@@ -163,12 +169,12 @@ enum {
 //% print_next_gates()
     TILE_UNROLL
     for (int jb = 0; jb < ROW_BLOCKS; jb++) { /* O += P V; the columns of V are the B operand */
-      u32 vf[4];
-      ldmatrix_x4_trans(vf, v + 16 * jb * V_ROW);
+      $(pair) vf[4];
+      $(load_b_trans("vf", "v + 16 * jb * V_ROW", "V_ROW"));
       TILE_UNROLL
       for (int mb = jb; mb < ROW_BLOCKS; mb++) {
-        u32 ap[4];
-        ldmatrix_x4(ap, sP + (16 * mb + a_row) * P_ROW + a_col + 16 * jb);
+        $(pair) ap[4];
+        $(load_a("ap", "sP + (16 * mb + a_row) * P_ROW + a_col + 16 * jb", "P_ROW"));
         mma_m16n8k16_$(kind)(out[mb][0], ap, vf);
         mma_m16n8k16_$(kind)(out[mb][1], ap, vf + 2);
       }

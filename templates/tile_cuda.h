@@ -14,6 +14,8 @@ typedef long long i64;
 #define TILE_FN static __device__ __forceinline__
 #define TILE_UNROLL _Pragma("unroll")
 
+#define TILE_ROLLED _Pragma("unroll 1")
+
 /* TILE_KERNEL(name, args_type, threads, blocks that should fit on one SM) { body reads `a` } */
 #define TILE_KERNEL(name, args_type, threads, min_blocks) \
   extern "C" __global__ void __launch_bounds__(threads, min_blocks) \
@@ -187,6 +189,44 @@ TILE_FN u32 pack_bf16x2(float lo, float hi) {
 TILE_FN float bf16lo_f32(u32 x) { return __uint_as_float(x << 16); }
 
 TILE_FN float bf16hi_f32(u32 x) { return __uint_as_float(x & 0xffff0000u); }
+
+/* two floats, each as the sum of three 16-bit ones, whose mantissas have 24 bits together */
+TILE_FN void tile_split3(tile_f2 x, u32 *part) {
+  part[0] = pack_bf16x2(x.x, x.y);
+  x.x -= bf16lo_f32(part[0]);
+  x.y -= bf16hi_f32(part[0]);
+  part[1] = pack_bf16x2(x.x, x.y);
+  part[2] = pack_bf16x2(x.x - bf16lo_f32(part[1]), x.y - bf16hi_f32(part[1]));
+}
+
+/* d (16x8) += a (16x16, row-major) b (16x8, column-major), all fp32; one warp. Element i of a and of
+ * b is what word i is of 16-bit operands, with floats for its halves. The smallest products come
+ * first, and in a sum of their own: the tensor core rounds each of its sums towards zero. */
+TILE_FN void mma_m16n8k16_f32(float *d, const tile_f2 *a, const tile_f2 *b) {
+  u32 pa[3][4], pb[3][2], part[3];
+  float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+  TILE_UNROLL
+  for (int i = 0; i < 4; i++) {
+    tile_split3(a[i], part);
+    pa[0][i] = part[0];
+    pa[1][i] = part[1];
+    pa[2][i] = part[2];
+  }
+  TILE_UNROLL
+  for (int i = 0; i < 2; i++) {
+    tile_split3(b[i], part);
+    pb[0][i] = part[0];
+    pb[1][i] = part[1];
+    pb[2][i] = part[2];
+  }
+  TILE_UNROLL
+  for (int order = 2; order >= 0; order--) {
+    TILE_UNROLL
+    for (int i = 0; i <= order; i++) mma_m16n8k16_bf16(sum, pa[i], pb[order - i]);
+  }
+  TILE_UNROLL
+  for (int i = 0; i < 4; i++) d[i] += sum[i];
+}
 
 /* two floats, rounded to nearest even, `lo` in the low half; infinite from 65520 on */
 TILE_FN u32 pack_f16x2(float lo, float hi) {

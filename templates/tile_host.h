@@ -24,7 +24,7 @@ typedef long long i64;
 
 /* ---- what the runtime and the kernel's object agree on ---- */
 
-enum { TILE_HOST_VERSION = 3 };
+enum { TILE_HOST_VERSION = 4 };
 
 struct tile_site {
   const char *op, *file;
@@ -36,6 +36,9 @@ enum tile_shuffle { TILE_SHUFFLE_XOR, TILE_SHUFFLE_UP, TILE_SHUFFLE_IDX };
 struct tile_mma { /* one lane's fragments of mma.m16n8k16 */
   float d[4];
   u32 a[4], b[2];
+};
+struct tile_mma_f32 { /* the same, with floats: two for a word */
+  float d[4], a[8], b[4];
 };
 struct tile_accumulator {
   float d[4];
@@ -57,6 +60,7 @@ struct tile_host_api {
   struct tile_matrices (*ldmatrix)(const void *row, int trans, const struct tile_site *at);
   struct tile_accumulator (*mma_bf16)(struct tile_mma fragments, const struct tile_site *at);
   struct tile_accumulator (*mma_f16)(struct tile_mma fragments, const struct tile_site *at);
+  struct tile_accumulator (*mma_f32)(struct tile_mma_f32 fragments, const struct tile_site *at);
   void (*cp_async)(void *dst, const void *src, int bytes, int src_bytes,
                    const struct tile_site *at);
   void (*cp_async_commit)(void);
@@ -105,6 +109,7 @@ TILE_FN float tile_f16_f32(u32 x) {
 
 #define TILE_EXPORT __attribute__((visibility("default")))
 #define TILE_UNROLL
+#define TILE_ROLLED
 
 static const struct tile_host_api *tile_api; /* set once, before the first launch */
 
@@ -345,12 +350,22 @@ TILE_FN void tile_mma(struct tile_accumulator (*mma)(struct tile_mma, const stru
   const struct tile_accumulator sum = mma(f, at);
   for (int i = 0; i < 4; i++) d[i] = sum.d[i];
 }
+TILE_FN void tile_mma_of_f32(float *d, const tile_f2 *a, const tile_f2 *b,
+                             const struct tile_site *at) {
+  struct tile_mma_f32 f;
+  for (int i = 0; i < 4; i++) f.d[i] = d[i];
+  for (int i = 0; i < 8; i++) f.a[i] = i % 2 ? a[i / 2].y : a[i / 2].x;
+  for (int i = 0; i < 4; i++) f.b[i] = i % 2 ? b[i / 2].y : b[i / 2].x;
+  const struct tile_accumulator sum = tile_api->mma_f32(f, at);
+  for (int i = 0; i < 4; i++) d[i] = sum.d[i];
+}
 #define ldmatrix_x4(r, row) tile_ldmatrix((r), (row), 0, TILE_SITE("ldmatrix_x4"))
 #define ldmatrix_x4_trans(r, row) tile_ldmatrix((r), (row), 1, TILE_SITE("ldmatrix_x4_trans"))
 #define mma_m16n8k16_bf16(d, a, b) \
   tile_mma(tile_api->mma_bf16, (d), (a), (b), TILE_SITE("mma_m16n8k16_bf16"))
 #define mma_m16n8k16_f16(d, a, b) \
   tile_mma(tile_api->mma_f16, (d), (a), (b), TILE_SITE("mma_m16n8k16_f16"))
+#define mma_m16n8k16_f32(d, a, b) tile_mma_of_f32((d), (a), (b), TILE_SITE("mma_m16n8k16_f32"))
 
 /* ---- bf16 and fp16 ---- */
 

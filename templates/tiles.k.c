@@ -1,7 +1,7 @@
 //% -- SPDX-License-Identifier: MIT
 //% -- tiles.k.c - tiles of a chunk's tokens in shared memory, and their way in and out.
 //% --
-//% -- In: element, chunk, warps; from the template the constants CHUNK and THREADS.
+//% -- In: element, size (operands.k.c), chunk, warps; from the template the constants CHUNK and THREADS.
 //% -- Out: functions of Lua that print a function of C each:
 //% --
 //% --   print_load(name, tile, what)    load_NAME, starts the copy of a chunk's rows
@@ -15,8 +15,8 @@
 //% --
 //% -- columns: how many channels there are, a constant or the parameter `channels`; padded: how many
 //% -- the tile has, a multiple of 16, the rest zero; piece: the bytes that move at once, which divide
-//% -- every row and stride; float: its elements are floats. Rows of 16-bit elements lie `row` elements apart, 8 more than they have: so the eight rows
-//% -- that an ldmatrix reads at once are in different banks.
+//% -- every row and stride; float: its elements are floats. Rows of the op's elements lie `row` of them apart, 8 more than they have: so the rows
+//% -- that a warp reads at once are in different banks.
 //% local in_rows = max_levels and "row >= skip && row < rows" or "row < rows"
 //% local skip = max_levels and "int skip, " or ""
 //% local row = max_levels and "(row - skip)" or "row"
@@ -25,7 +25,7 @@
 //%   return padded and in_rows .. " && column < " .. tile.columns or in_rows
 //% end
 //% local function type_of(tile) return tile.float and "float" or element end
-//% local function size_of(tile) return tile.float and 4 or 2 end
+//% local function size_of(tile) return tile.float and 4 or size end
 //% local function channels_of(tile) return tile.columns == "channels" and ", int channels" or "" end
 //% local function print_pieces(tile)
 //% local pieces, threads = tile.padded_width * size_of(tile) // tile.piece, 32 * warps -- of a row
@@ -65,7 +65,7 @@ TILE_FN void load_$(name)($(type_of(tile)) *restrict dst, const $(type_of(tile))
 /* $(what), a chunk's $(max_levels and "rows `skip` to `rows`" or "`rows` rows"), from shared memory */
 TILE_FN void store_$(name)($(element) *restrict dst, const $(element) *restrict src, i64 stride,
                    $(skip)int rows$(channels_of(tile))) {
-  enum { PIECE = $(tile.piece // 2), PIECES = $(tile.padded) / PIECE }; /* $(tile.piece) bytes */
+  enum { PIECE = $(tile.piece // size), PIECES = $(tile.padded) / PIECE }; /* $(tile.piece) bytes */
 //% print_pieces(tile)
 //% if tile.piece == 2 then
     if ($(inside_of(tile))) dst[$(row) * stride + column] = src[row * $(tile.row) + column];

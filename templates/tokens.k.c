@@ -18,12 +18,17 @@
 //% --   print_sequence_start(), print_sequence()   the function, and in the kernel first and T: the
 //% --                             first token of the block's sequence, and how many it has
 //% --
-//% -- and first_of(array): the text of the element offset of that token in an array of this head;
+//% -- and since(b, row, column): the text of the log2 decay from token j, of a table's column .x or .y,
+//% -- through a row's token 0 or 1; first_of(array): the text of the element offset of that token in an array of this head;
 //% -- token: whether anything varies from token to token, so that there is a token table;
 //% -- constant: the decay is the same for all tokens; table_arguments of a call of token_table.
 //% --
 //% -- With b_i the sum of the log2 decay from the chunk's start through token i, the token table of a
 //% -- chunk holds b_i, 2^b_i and 2^(b_last - b_i), the weights of the roles, and 2^b_last.
+//% --
+//% -- A reset is a large term of such sums, from which fp32 leaves too little of the small ones for an op
+//% -- in fp32 (f32, of operands.k.c). There b_i is the sum of two: of terms rounded to COARSE, whose sums
+//% -- and differences are exact, and of what the rounding leaves, FINE.
 //% include("templates/args.k.c")
 //% token = (decay or write or read or erase) and true -- something varies from token to token
 //% local to_end_writes = write and not delta -- 2^(b_last - b_i) has the write weight in it
@@ -55,6 +60,12 @@ TILE_FN float $(name)($(parameters(code))) {
   return x < LOG2_ZERO ? LOG2_ZERO : x;
 }
 //% end
+//% function since(b, row, column)
+//%   local sum = b .. row .. " - b." .. column
+//%   if not f32 then return sum end
+//%   local fine = b == "b" and "fine" or b .. "_fine"
+//%   return "(" .. sum .. ") + (" .. fine .. row .. " - fine." .. column .. ")"
+//% end
 //% function print_table_enum()
 //% local rows = 0
 //% local function row()
@@ -65,11 +76,17 @@ TILE_FN float $(name)($(parameters(code))) {
   /* a chunk's token table, in floats */
   TABLE_ROW = 32 * LANE_TOKENS,
 //% if decay then
-  SUM = $(row()), /* b_i */
+  SUM = $(row()), /* b_i$(f32 and ", but for the fine part" or "") */
+//% if f32 then
+  FINE = $(row()), /* the fine part of b_i */
+//% end
   FROM_START = $(row()), /* 2^b_i */
   TO_END = $(row()), /* 2^(b_last - b_i)$(to_end_writes and ", times the write weight" or "") */
 //% if erase_before then
   BEFORE = $(row()), /* b_i without the decay that acts after e_i' S is read */
+//% if f32 then
+  BEFORE_FINE = $(row()), /* the fine part of it */
+//% end
 //% end
 //% if delta then
   OLD = $(row()), /* the weight of e_i' S, S the state at the chunk's start */
@@ -106,6 +123,11 @@ TILE_FN float $(name)($(parameters(code))) {
 //% print_args()
 //% print_load_gate(true)
 //% if decay then print_log2_decay(decay, true) end
+//% if decay and f32 then
+
+/* x, at most 0 and at least LOG2_ZERO, rounded to a multiple of 2^-8 */
+TILE_FN float coarse(float x) { return (x + 49152.0f) - 49152.0f; }
+//% end
 //% if besides then
 
 /* the same without the factor that erases, which reads the state before it decays it */
@@ -138,8 +160,14 @@ TILE_FN void token_table($(table_parameters)) {
 //% if decay then
   float b[LANE_TOKENS], sum = 0.0f;
 //% end
+//% if decay and f32 then
+  float fine[LANE_TOKENS], fine_sum = 0.0f;
+//% end
 //% if erase_before then
   float b_before[LANE_TOKENS];
+//% end
+//% if erase_before and f32 then
+  float fine_before[LANE_TOKENS];
 //% end
 //% if erase and decay then
   float erased[LANE_TOKENS]; /* the weights of e */
@@ -162,11 +190,25 @@ TILE_FN void token_table($(table_parameters)) {
 //% if read then
     table[READ + first + e] = inside ? read_weight($(call_code(read, "gate[e]"))) : 0.0f;
 //% end
-//% if erase_before then
+//% if erase_before and f32 and besides then
+    const float others = inside ? log2_besides($(call_code(besides, "gate[e]"))) : 0.0f;
+    b_before[e] = sum + coarse(others);
+    fine_before[e] = fine_sum + (others - coarse(others));
+//% elseif erase_before and f32 then
+    b_before[e] = sum;
+    fine_before[e] = fine_sum;
+//% elseif erase_before then
     b_before[e] = sum$(besides and " + (inside ? log2_besides(" .. call_code(besides, "gate[e]") .. ") : 0.0f)" or "");
 //% end
-//% if decay then
-    sum += inside ? $(constant and "log2_factor" or "log2_decay(" .. call_code(decay, "gate[e]") .. ")") : 0.0f;
+//% local log2_of_token = decay and (constant and "log2_factor" or "log2_decay(" .. call_code(decay, "gate[e]") .. ")")
+//% if decay and f32 then
+    const float x = inside ? $(log2_of_token) : 0.0f;
+    sum += coarse(x);
+    b[e] = sum;
+    fine_sum += x - coarse(x);
+    fine[e] = fine_sum;
+//% elseif decay then
+    sum += inside ? $(log2_of_token) : 0.0f;
     b[e] = sum;
 //% end
   }
@@ -175,29 +217,53 @@ TILE_FN void token_table($(table_parameters)) {
   for (int distance = 1; distance < 32; distance *= 2) {
     const float below = warp_shuffle_up_f32(sum, distance);
     if (tile_lane() >= distance) sum += below;
+//% if f32 then
+    const float fine_below = warp_shuffle_up_f32(fine_sum, distance);
+    if (tile_lane() >= distance) fine_sum += fine_below;
+//% end
   }
   const float below = warp_shuffle_up_f32(sum, 1), before = tile_lane() > 0 ? below : 0.0f;
   TILE_UNROLL
   for (int e = 0; e < LANE_TOKENS; e++) b[e] += before;
+//% if f32 then
+  const float fine_below = warp_shuffle_up_f32(fine_sum, 1);
+  const float before_fine = tile_lane() > 0 ? fine_below : 0.0f;
+  TILE_UNROLL
+  for (int e = 0; e < LANE_TOKENS; e++) fine[e] += before_fine;
+//% end
 //% if erase_before then
   TILE_UNROLL
   for (int e = 0; e < LANE_TOKENS; e++) b_before[e] += before;
 //% end
+//% if erase_before and f32 then
+  TILE_UNROLL
+  for (int e = 0; e < LANE_TOKENS; e++) fine_before[e] += before_fine;
+//% end
   const float last = warp_shuffle_idx_f32(b[LANE_TOKENS - 1], CHUNK / LANE_TOKENS - 1);
+//% if f32 then
+  const float last_fine = warp_shuffle_idx_f32(fine[LANE_TOKENS - 1], CHUNK / LANE_TOKENS - 1);
+//% end
   TILE_UNROLL
   for (int e = 0; e < LANE_TOKENS; e++) {
+//% local of_fine = f32 and " + fine[e]" or ""
     table[SUM + first + e] = b[e];
-    table[FROM_START + first + e] = tile_exp2(b[e]);
-    table[TO_END + first + e] = tile_exp2(last - b[e])$(to_end_writes and " * weight[e]" or "");
+//% if f32 then
+    table[FINE + first + e] = fine[e];
+//% end
+    table[FROM_START + first + e] = tile_exp2(b[e]$(of_fine));
+    table[TO_END + first + e] = tile_exp2($(f32 and "(last - b[e]) + (last_fine - fine[e])" or "last - b[e]"))$(to_end_writes and " * weight[e]" or "");
 //% local times_erased = erase and " * erased[e]" or ""
 //% if erase_before then
     table[BEFORE + first + e] = b_before[e];
-    table[OLD + first + e] = tile_exp2(b_before[e])$(times_erased);
+//% if f32 then
+    table[BEFORE_FINE + first + e] = fine_before[e];
+//% end
+    table[OLD + first + e] = tile_exp2(b_before[e]$(f32 and " + fine_before[e]" or ""))$(times_erased);
 //% elseif delta then
-    table[OLD + first + e] = tile_exp2(b[e])$(times_erased);
+    table[OLD + first + e] = tile_exp2(b[e]$(of_fine))$(times_erased);
 //% end
   }
-  if (tile_lane() == 0) table[WHOLE] = tile_exp2(last);
+  if (tile_lane() == 0) table[WHOLE] = tile_exp2(last$(f32 and " + last_fine" or ""));
 //% end
 }
 //% end

@@ -72,7 +72,7 @@
 //% end
 //% local function output_call(o, half, row)
 //%   local values = {}
-//%   for i, x in ipairs(elements) do values[i] = kind .. half .. "_f32(" .. x.field .. row .. ")" end
+//%   for i, x in ipairs(elements) do values[i] = half(x.field .. row) end
 //%   return join(output.per_head and "per_head", o, unpack(values))
 //% end
 //% -- halves = 2: two warps share 16 columns of V, and each has every second block of 16 rows of O and
@@ -85,6 +85,7 @@
 //% local scaled = scale and " * scale" or ""
 //% local minus_offset = max_levels and " - offset" or ""
 //% if not max_levels then levels_map = false end
+//% include("templates/operands.k.c")
 //% include("templates/tokens.k.c")
 //% include("templates/tiles.k.c")
 //% include("templates/rows.k.c")
@@ -121,7 +122,7 @@
 //% function print_tile_enum()
 //% last = false
 
-  /* A row of a tile, in elements: 8 more than it has, so that the eight rows that an ldmatrix reads
+  /* A row of a tile, in elements: 8 more than it has, so that the $(f32 and "rows that a warp" or "eight rows that an ldmatrix") reads
    * at once lie in different banks. Elements of a chunk's tiles; byte offsets in shared memory. */
   QK_ROW = $(K) + 8,
   V_ROW = DV_TILE + 8,
@@ -129,13 +130,13 @@
   QK_TILE = CHUNK * QK_ROW,
   V_TILE = CHUNK * V_ROW,
 //% for _, x in ipairs(keys) do
-  SMEM_$(x.name:upper()) = $(last and last .. " + 2 * STAGES * QK_TILE" or "0"),
+  SMEM_$(x.name:upper()) = $(last and last .. " + " .. size .. " * STAGES * QK_TILE" or "0"),
 //% last = "SMEM_" .. x.name:upper()
 //% end
-  SMEM_V = $(last) + 2 * STAGES * QK_TILE,
+  SMEM_V = $(last) + $(size) * STAGES * QK_TILE,
 //% last = "SMEM_V"
 //% for _, x in ipairs(tiles) do
-  SMEM_$(x.field) = $(last) + 2 * STAGES * V_TILE,
+  SMEM_$(x.field) = $(last) + $(size) * STAGES * V_TILE,
 //% last = "SMEM_" .. x.field
 //% end
 //% end
@@ -189,6 +190,7 @@ $(indent)v_at += $(loaded) * a.v.token;
 //% end
 //% function print_functions()
 //% print_tokens()
+//% print_operand_functions()
 //% local rows = { row_v, row_o }
 //% for _, x in ipairs(keys) do rows[#rows + 1] = x.row end
 //% print_row_combine(rows)
@@ -263,10 +265,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
   const int column = warp / 2, half = warp % 2; /* the warp's columns of V, and of its rows */
 //% end
   const int frag_row = lane >> 2, frag_col = 2 * (lane & 3); /* of an mma accumulator */
-  /* this lane's row and column of an ldmatrix: A operands, and either operand stored transposed; B
-   * stored [n][k] */
-  const int a_row = lane & 15, a_col = 8 * (lane >> 4);
-  const int b_row = (lane & 7) + 8 * (lane >> 4), b_col = 8 * ((lane >> 3) & 1);
+//% print_operand_places()
 
   const int H = (int)a.H, block = (int)tile_block();
 //% if splits > 1 then
@@ -349,8 +348,8 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% if delta then
     const $(element) *e = s$(erase_tile:upper()) + stage * QK_TILE;
 //% end
-    /* the warp's 16 columns of V, for ldmatrix with transposition */
-    const $(element) *v = sV + stage * V_TILE + a_row * V_ROW + $(columns_of) + a_col;
+    /* the warp's 16 columns of V, for $(f32 and "operands stored transposed" or "ldmatrix with transposition") */
+    const $(element) *v = sV + stage * V_TILE + $(f32 and "t_row" or "a_row") * V_ROW + $(columns_of) + $(f32 and "t_col" or "a_col");
 //% if token then
     const float *table = sTable + (n & 1) * TABLE;
 //% end
@@ -444,17 +443,17 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
         const int at = ($(block_row("mb")) + frag_row) * V_ROW + $(columns_of) + 8 * nb + frag_col;
 //% if output then
 //% for _, x in ipairs(elements) do
-        const u32 $(x.field)0 = ld_u32($(of[x.field]) + at);
-        const u32 $(x.field)1 = ld_u32($(of[x.field]) + at + 8 * V_ROW);
+        const $(pair) $(x.field)0 = $(ld_pair)($(of[x.field]) + at);
+        const $(pair) $(x.field)1 = $(ld_pair)($(of[x.field]) + at + 8 * V_ROW);
 //% end
         float *y = out[mb][nb];
-        y[0] = output_value($(output_call("y[0]", "lo", 0)));
-        y[1] = output_value($(output_call("y[1]", "hi", 0)));
-        y[2] = output_value($(output_call("y[2]", "lo", 1)));
-        y[3] = output_value($(output_call("y[3]", "hi", 1)));
+        y[0] = output_value($(output_call("y[0]", lo, 0)));
+        y[1] = output_value($(output_call("y[1]", hi, 0)));
+        y[2] = output_value($(output_call("y[2]", lo, 1)));
+        y[3] = output_value($(output_call("y[3]", hi, 1)));
 //% end
-        st_u32(sO + at, pack_$(kind)x2(out[mb][nb][0], out[mb][nb][1]));
-        st_u32(sO + at + 8 * V_ROW, pack_$(kind)x2(out[mb][nb][2], out[mb][nb][3]));
+        $(st_pair)(sO + at, $(pack)(out[mb][nb][0], out[mb][nb][1]));
+        $(st_pair)(sO + at + 8 * V_ROW, $(pack)(out[mb][nb][2], out[mb][nb][3]));
       }
     }
 //% if row_o then

@@ -97,7 +97,8 @@ static void lay_out(struct side *s, const struct op_case *c, int64_t heads) {
   }
   const bool tokens = strchr(s->info.axes, 'T') != NULL;
   /* a pad that keeps the alignment of the case */
-  const int64_t unit = c->align ? c->align / 2 : 8;
+  const int64_t size = (int64_t)element_size(c->dtype), align = c->align ? c->align : 16;
+  const int64_t unit = align > size ? align / size : 1;
   const int64_t d = s->ndim == 4 ? s->dims[3] : 1, pad = s->ndim == 4 ? 3 * unit : 3;
   int64_t step = 1;
   for (int i = s->ndim - 1; i >= 0; i--) {

@@ -2,10 +2,10 @@
  * op_sweep.c - runs the shipped specs over lengths, head sizes, head counts, layouts and states on
  * a device and compares them with the float64 reference (op_case.h).
  *
- *   op_sweep [cpu|cuda:N] [--full] [--race]
+ *   op_sweep [cpu|cuda:N] [--full] [--race] [--fp32]
  *
  * Prints a line a case and, last, `N passed, N failed`. --race: fewer cases, under the CPU device's
- * race check.
+ * race check. --fp32: all of them in fp32, not a fourth.
  */
 #define _POSIX_C_SOURCE 200809L /* setenv */
 #include "op_case.h"
@@ -16,7 +16,7 @@
 
 static int passed, failed;
 static double worst_o, worst_ht;
-static bool race;
+static bool race, fp32;
 
 static void die(const char *what, const char *why) {
   fprintf(stderr, "op_sweep: %s: %s\n", what, why);
@@ -101,6 +101,7 @@ static void sweep(const struct op_device *device, bool full) {
         if (s >= FIRST_TO_64 && c.chunk > 64) c.chunk = 0;
         c.align = aligns[k % 5];
         if (k % 5 == 4) c.dtype = MKC_F16;
+        if (fp32 || (k / 2 + s) % 4 == 1) c.dtype = MKC_F32;
         if (race) setenv("MASKC_CPU_ASYNC", landings[k / 16 % 4], 1);
         setenv("MASKC_CPU_BLOCKS", residents[k % 3], 1);
         try_case(device, specs[s], &c);
@@ -131,7 +132,7 @@ static void sweep_archs(const struct op_device *device) {
                         .dk = cases[i].dk,
                         .dv = cases[i].dv,
                         .gates = cases[i].gates,
-                        .dtype = i % 2 ? MKC_F16 : MKC_BF16,
+                        .dtype = fp32 || i % 3 == 2 ? MKC_F32 : i % 2 ? MKC_F16 : MKC_BF16,
                         .B = 1,
                         .T = 150,
                         .H = 2,
@@ -149,6 +150,8 @@ int main(int argc, char **argv) {
       full = true;
     else if (!strcmp(argv[i], "--race"))
       race = true;
+    else if (!strcmp(argv[i], "--fp32"))
+      fp32 = true;
     else
       name = argv[i];
   }

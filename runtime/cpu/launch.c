@@ -158,6 +158,7 @@ const struct tile_host_api *launch_api(void) {
       .ldmatrix = host_ldmatrix,
       .mma_bf16 = host_mma_bf16,
       .mma_f16 = host_mma_f16,
+      .mma_f32 = host_mma_f32,
       .cp_async = host_cp_async,
       .cp_async_commit = host_cp_async_commit,
       .cp_async_wait = host_cp_async_wait,

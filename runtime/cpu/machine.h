@@ -161,6 +161,7 @@ float host_shuffle(float x, int kind, int arg, const struct tile_site *at);
 struct tile_matrices host_ldmatrix(const void *row, int trans, const struct tile_site *at);
 struct tile_accumulator host_mma_bf16(struct tile_mma fragments, const struct tile_site *at);
 struct tile_accumulator host_mma_f16(struct tile_mma fragments, const struct tile_site *at);
+struct tile_accumulator host_mma_f32(struct tile_mma_f32 fragments, const struct tile_site *at);
 void host_cp_async(void *dst, const void *src, int bytes, int src_bytes,
                    const struct tile_site *at);
 void host_cp_async_commit(void);

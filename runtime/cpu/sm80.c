@@ -194,6 +194,64 @@ struct tile_accumulator host_mma_f16(struct tile_mma fragments, const struct til
   return mma(&fragments, multiply_f16, multiply_f16_avx2, at);
 }
 
+/* ---- mma of floats ----
+ * On a GPU the sum of the products has fp32's precision and is then added to d; so it is here. */
+
+struct mma_tiles_f32 {
+  _Alignas(32) float d[16][8]; /* [m][n] */
+  _Alignas(32) float b[16][8]; /* [k][n] */
+  float a[16][16];             /* [m][k] */
+};
+
+static inline __attribute__((always_inline)) void multiply_floats(struct mma_tiles_f32 *t) {
+  for (int i = 0; i < 16; i++) {
+    row8 d, b, sum = {0};
+    for (int k = 0; k < 16; k++) {
+      memcpy(&b, t->b[k], sizeof b);
+      sum += t->a[i][k] * b;
+    }
+    memcpy(&d, t->d[i], sizeof d);
+    d += sum;
+    memcpy(t->d[i], &d, sizeof d);
+  }
+}
+
+static void multiply_f32(struct mma_tiles_f32 *t) {
+  multiply_floats(t);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2,fma"))) static void multiply_f32_avx2(struct mma_tiles_f32 *t) {
+  multiply_floats(t);
+}
+#else
+#define multiply_f32_avx2 multiply_f32
+#endif
+
+static void gather_f32(const struct tile_mma_f32 *f, int lane, struct mma_tiles_f32 *t) {
+  const int r = lane / 4, c = 2 * (lane % 4);
+  for (int i = 0; i < 4; i++) memcpy(&t->a[r + i % 2 * 8][c + i / 2 * 8], f->a + 2 * i, 8);
+  for (int i = 0; i < 4; i++) t->b[c + i % 2 + i / 2 * 8][r] = f->b[i];
+  for (int i = 0; i < 2; i++) memcpy(&t->d[r + i * 8][c], f->d + 2 * i, 8);
+}
+
+struct tile_accumulator host_mma_f32(struct tile_mma_f32 fragments, const struct tile_site *at) {
+  struct machine *m = machine_current();
+  struct tile_accumulator sum;
+  if (warp_gather(m, &fragments, at)) {
+    struct mma_tiles_f32 t;
+    for (int lane = 0; lane < WARP; lane++) gather_f32(warp_lane(m, lane)->post, lane, &t);
+    (has_avx2() ? multiply_f32_avx2 : multiply_f32)(&t);
+    for (int lane = 0; lane < WARP; lane++) {
+      struct tile_mma_f32 *to = warp_lane(m, lane)->post;
+      for (int i = 0; i < 2; i++) memcpy(to->d + 2 * i, &t.d[lane / 4 + i * 8][2 * (lane % 4)], 8);
+    }
+    warp_release(m);
+  }
+  memcpy(&sum, fragments.d, sizeof sum);
+  return sum;
+}
+
 /* ---- asynchronous copies ----
  * While a copy is in flight its destination holds NaN, so that a missing wait shows; with
  * ASYNC_EARLY it is there at once, so that a missing barrier before the issue shows. */

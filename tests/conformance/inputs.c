@@ -144,6 +144,15 @@ void fill_mma_f16(unsigned *in, int words, double lo, double hi) {
   fill_mma(in, words, lo, hi, f16_of);
 }
 
+void fill_mma_f32(unsigned *in, int words, double lo, double hi) {
+  const bool whole = lo == 0;
+  unsigned seed = 7;
+  for (int i = 0; i < words; i++) {
+    const double x = uniform(&seed, whole ? -hi : lo, hi);
+    in[i] = bits_of((float)(whole ? floor(x) : x));
+  }
+}
+
 void fill_mma_subnormal(unsigned *in, int words, double lo, double hi) {
   unsigned seed = 6;
   for (int i = 0; i < words; i++) {

@@ -31,7 +31,10 @@ void fill_f16(unsigned *in, int words, double lo, double hi);
 void fill_mma_bf16(unsigned *in, int words, double lo, double hi);
 void fill_mma_f16(unsigned *in, int words, double lo, double hi);
 
-/* The same with subnormal fp16: whole numbers of 2^-24, their sums of 2^-48. */
+/* (lanes, 16): floats, likewise. */
+void fill_mma_f32(unsigned *in, int words, double lo, double hi);
+
+/* (lanes, 10) with subnormal fp16: whole numbers of 2^-24, their sums of 2^-48. */
 void fill_mma_subnormal(unsigned *in, int words, double lo, double hi);
 
 #endif

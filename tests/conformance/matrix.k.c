@@ -45,5 +45,18 @@ TILE_KERNEL(conform_ldmatrix_trans, matrix_args, 32, 1) {
     st_f32x4(a.out + 4 * i, d[0], d[1], d[2], d[3]);            \
   }
 
+/* in (block, lane, 16): a, b, d of the lane -> out (block, lane, 4) */
+TILE_KERNEL(conform_mma_f32, matrix_args, 32, 1) {
+  const i64 i = tile_block() * 32 + tile_lane();
+  const u32 *in = a.in + 16 * i;
+  const tile_f4 of_d = ld_f32x4(in + 12);
+  float d[4] = {of_d.x, of_d.y, of_d.z, of_d.w};
+  tile_f2 fa[4], fb[2];
+  for (int j = 0; j < 4; j++) fa[j] = ld_f32x2(in + 2 * j);
+  for (int j = 0; j < 2; j++) fb[j] = ld_f32x2(in + 8 + 2 * j);
+  mma_m16n8k16_f32(d, fa, fb);
+  st_f32x4(a.out + 4 * i, d[0], d[1], d[2], d[3]);
+}
+
 MMA(conform_mma_bf16, mma_m16n8k16_bf16(d, fa, fb))
 MMA(conform_mma_f16, mma_m16n8k16_f16(d, fa, fb))

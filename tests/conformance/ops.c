@@ -209,27 +209,55 @@ static void expect_ldmatrix_trans(const struct op *op, const unsigned *in, unsig
   load_matrices(op, in, 1, out);
 }
 
+struct fragments { /* of a lane */
+  double a[8], b[4], d[4];
+};
+
 /* Where element e of a lane's fragment lies: PTX manual, "Matrix Fragments for mma.m16n8k16". */
-static void mma_block(const unsigned *in, float (*widen)(unsigned half), unsigned *out) {
+static void multiply(const struct fragments f[32], unsigned *out) {
   double A[16][16], B[16][8];
   for (int lane = 0; lane < 32; lane++) {
     const int group = lane >> 2, member = lane & 3;
     for (int e = 0; e < 8; e++) {
       const int row = e < 2 || (e >= 4 && e < 6) ? group : group + 8;
       const int column = member * 2 + (e & 1) + (e < 4 ? 0 : 8);
-      A[row][column] = widen(in[10 * lane + e / 2] >> 16 * (e & 1) & 0xffff);
+      A[row][column] = f[lane].a[e];
     }
     for (int e = 0; e < 4; e++) {
       const int row = member * 2 + (e & 1) + (e < 2 ? 0 : 8);
-      B[row][group] = widen(in[10 * lane + 4 + e / 2] >> 16 * (e & 1) & 0xffff);
+      B[row][group] = f[lane].b[e];
     }
   }
   for (int i = 0; i < 128; i++) {
     const int lane = i / 4, e = i % 4;
     const int row = (lane >> 2) + (e < 2 ? 0 : 8), column = (lane & 3) * 2 + (e & 1);
-    double sum = float_of(in[10 * lane + 6 + e]);
+    double sum = f[lane].d[e];
     for (int k = 0; k < 16; k++) sum += A[row][k] * B[k][column];
     out[i] = bits_of((float)sum);
+  }
+}
+
+static void mma_block(const unsigned *in, float (*widen)(unsigned half), unsigned *out) {
+  struct fragments f[32];
+  for (int lane = 0; lane < 32; lane++) {
+    const unsigned *of_lane = in + 10 * lane;
+    for (int e = 0; e < 8; e++) f[lane].a[e] = widen(of_lane[e / 2] >> 16 * (e & 1) & 0xffff);
+    for (int e = 0; e < 4; e++) f[lane].b[e] = widen(of_lane[4 + e / 2] >> 16 * (e & 1) & 0xffff);
+    for (int e = 0; e < 4; e++) f[lane].d[e] = float_of(of_lane[6 + e]);
+  }
+  multiply(f, out);
+}
+
+static void expect_mma_f32(const struct op *op, const unsigned *in, unsigned *out) {
+  for (int b = 0; b < op->blocks; b++) {
+    struct fragments f[32];
+    for (int lane = 0; lane < 32; lane++) {
+      const unsigned *of_lane = in + 512 * b + 16 * lane;
+      for (int e = 0; e < 8; e++) f[lane].a[e] = float_of(of_lane[e]);
+      for (int e = 0; e < 4; e++) f[lane].b[e] = float_of(of_lane[8 + e]);
+      for (int e = 0; e < 4; e++) f[lane].d[e] = float_of(of_lane[12 + e]);
+    }
+    multiply(f, out + 128 * b);
   }
 }
 
@@ -270,10 +298,10 @@ static void expect_nan(const struct op *op, const unsigned *in, unsigned *out) {
   }
 #define MOVE(name, file, kernel, in, out, blocks, smem, expect) \
   { name, file, kernel, in, out, blocks, smem, fill_bits, 0, 0, expect, NULL, COMPARE_BITS, 0, 0 }
-#define MMA(type, what, fill, lo, hi, compare, cpu, gpu)                                           \
-  {                                                                                                \
-    "mma_m16n8k16_" #type ", " what, "matrix.k.c", "conform_mma_" #type, 640, 256, 2, 0, fill, lo, \
-        hi, expect_mma_##type, NULL, compare, cpu, gpu                                             \
+#define MMA(type, what, words, fill, lo, hi, compare, cpu, gpu)                                  \
+  {                                                                                              \
+    "mma_m16n8k16_" #type ", " what, "matrix.k.c", "conform_mma_" #type, words, 256, 2, 0, fill, \
+        lo, hi, expect_mma_##type, NULL, compare, cpu, gpu                                       \
   }
 #define CONVERT(name, in, fill, lo, hi, expect)                                          \
   {                                                                                      \
@@ -312,11 +340,13 @@ const struct op ops[] = {
     MOVE("ldmatrix_x4", "matrix.k.c", "conform_ldmatrix", 256, 256, 2, 512, expect_ldmatrix),
     MOVE("ldmatrix_x4_trans", "matrix.k.c", "conform_ldmatrix_trans", 256, 256, 2, 512,
          expect_ldmatrix_trans),
-    MMA(bf16, "exact", fill_mma_bf16, 0, 16, COMPARE_BITS, 0, 0),
-    MMA(bf16, "rounded", fill_mma_bf16, -1, 1, COMPARE_ABSOLUTE, 16, 64),
-    MMA(f16, "exact", fill_mma_f16, 0, 16, COMPARE_BITS, 0, 0),
-    MMA(f16, "subnormal", fill_mma_subnormal, -16, 16, COMPARE_BITS, 0, 0),
-    MMA(f16, "rounded", fill_mma_f16, -1, 1, COMPARE_ABSOLUTE, 16, 64),
+    MMA(bf16, "exact", 640, fill_mma_bf16, 0, 16, COMPARE_BITS, 0, 0),
+    MMA(bf16, "rounded", 640, fill_mma_bf16, -1, 1, COMPARE_ABSOLUTE, 16, 64),
+    MMA(f16, "exact", 640, fill_mma_f16, 0, 16, COMPARE_BITS, 0, 0),
+    MMA(f16, "subnormal", 640, fill_mma_subnormal, -16, 16, COMPARE_BITS, 0, 0),
+    MMA(f16, "rounded", 640, fill_mma_f16, -1, 1, COMPARE_ABSOLUTE, 16, 64),
+    MMA(f32, "exact", 1024, fill_mma_f32, 0, 512, COMPARE_BITS, 0, 0),
+    MMA(f32, "rounded", 1024, fill_mma_f32, -1, 1, COMPARE_ABSOLUTE, 16, 16),
     CONVERT(pack_bf16x2, 512, fill_floats, -100, 100, expect_pack_bf16),
     CONVERT(bf16lo_f32, 256, fill_bits, 0, 0, expect_low_bf16),
     CONVERT(bf16hi_f32, 256, fill_bits, 0, 0, expect_high_bf16),
