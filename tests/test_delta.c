@@ -142,6 +142,22 @@ static void test_keys_that_repeat(void **state) {
   }
 }
 
+/* In fp32, where nothing forgets a rounding of 16 bits. */
+static void test_keys_that_repeat_in_fp32(void **state) {
+  (void)state;
+  static const char *const specs[] = {DELTA, GATED, CHANNEL};
+  for (int i = 0; i < 3; i++) {
+    struct op_case c = case_of(specs[i], MKC_F32, i == 1 ? 16 : 32);
+    c.T = 300;
+    c.set = repeated;
+    run(&c);
+    c.set = correlated;
+    run(&c);
+    c.set = alternating;
+    run(&c);
+  }
+}
+
 static void test_keys_that_are_near_each_other(void **state) {
   (void)state;
   static const char *const specs[] = {GATED, CHANNEL};
@@ -218,6 +234,7 @@ int main(void) {
       cmocka_unit_test(test_no_write_leaves_the_state_alone),
       cmocka_unit_test(test_an_open_gate_changes_no_bit),
       cmocka_unit_test(test_keys_that_repeat),
+      cmocka_unit_test(test_keys_that_repeat_in_fp32),
       cmocka_unit_test(test_keys_that_are_near_each_other),
       cmocka_unit_test(test_resets),
       cmocka_unit_test(test_forms),

@@ -7,12 +7,17 @@
 #include <ctype.h>
 #include <stdlib.h>
 
-static void emit(const char *path, const char *text, const char *arch, int dk, int dv,
-                 struct op_source *ret) {
-  const struct gen_config c = {.arch = arch, .dtype = MKC_BF16, .dk = dk, .dv = dv};
+static void emit_as(mkc_dtype dtype, const char *path, const char *text, const char *arch, int dk,
+                    int dv, struct op_source *ret) {
+  const struct gen_config c = {.arch = arch, .dtype = dtype, .dk = dk, .dv = dv};
   struct error err = {0};
   gen_op(path, text, strlen(text), &c, ret, &err);
   assert_string_equal(error_text(&err), "");
+}
+
+static void emit(const char *path, const char *text, const char *arch, int dk, int dv,
+                 struct op_source *ret) {
+  emit_as(MKC_BF16, path, text, arch, dk, dv, ret);
 }
 
 static void emit_shipped(const char *name, const char *arch, int dk, int dv,
@@ -31,6 +36,17 @@ static void assert_kernel_golden(const char *spec, const char *arch, int dk, int
   char *plain = op_source_plain(&s);
   snprintf(golden, sizeof golden, "kernel/%s_%s_%d_%d.cu", spec, arch, dk, dv);
   assert_golden(golden, plain);
+  free(plain);
+  op_source_finish(&s);
+}
+
+static void test_fp32_golden(void **state) {
+  (void)state;
+  struct op_source s;
+  const struct embedded_file *f = embedded_find("specs/gated_deltanet.lua");
+  emit_as(MKC_F32, f->name, f->data, "sm_90a", 64, 64, &s);
+  char *plain = op_source_plain(&s);
+  assert_golden("kernel/gated_deltanet_fp32_sm_90a_64_64.cu", plain);
   free(plain);
   op_source_finish(&s);
 }
@@ -230,6 +246,7 @@ static void test_too_many_arrays_are_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_goldens),
+      cmocka_unit_test(test_fp32_golden),
       cmocka_unit_test(test_line_directives_lead_to_the_template),
       cmocka_unit_test(test_arrays),
       cmocka_unit_test(test_normaliser),

@@ -128,9 +128,10 @@ static void test_heads_enter_no_source(void **state) {
   op_source_finish(&hinted);
 }
 
-static void assert_fits(const struct variant *v, const char *arch, int dk, int dv,
+static void assert_fits(const struct variant *v, const char *arch, mkc_dtype dtype, int dk, int dv,
                         struct arena *a) {
-  const struct gen_config c = config(arch, dk, dv);
+  struct gen_config c = config(arch, dk, dv);
+  c.dtype = dtype;
   const struct plan *plans;
   struct error err = {0};
   int n;
@@ -154,7 +155,9 @@ static void test_every_size_has_a_plan_on_every_target(void **state) {
     for (int t = 0; target_at(t); t++)
       for (int dk = 16; dk <= 256; dk += 12)
         for (int dv = 16; dv <= 256; dv += 20)
-          assert_fits(s.variant, target_at(t)->arch, dk, dv, &s.arena);
+          assert_fits(s.variant, target_at(t)->arch, MKC_BF16, dk, dv, &s.arena);
+    for (int dk = 16; dk <= 256; dk += 48)
+      assert_fits(s.variant, "sm_90a", MKC_F32, dk, 256, &s.arena);
     unload_spec(&s);
   }
 }
@@ -262,7 +265,8 @@ static void test_sizes_are_refused_with_what_works(void **state) {
   assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "note: what fits is chunk=32, 16");
   c = config("sm_90a", 64, 64);
   c.dtype = MKC_F32;
-  assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "only bf16 and fp16");
+  assert_refused(V("mask = fenwick(input { \"lambda\", levels })"), c, MKC_E_NO_SCHEDULE,
+                 "only bf16 and fp16");
   assert_refused(V(""), config("sm_70", 64, 64), MKC_E_ARCHITECTURE, "known: sm_80");
 }
 

@@ -323,6 +323,7 @@ static void try_all(struct tally *t, mkc_context *ctx, bool *served) {
       {.arch = "sm_80", .dtype = MKC_BF16, .dk = 64, .dv = 64},
       {.arch = "sm_80", .dtype = MKC_BF16, .dk = 36, .dv = 20, .align = 2},
       {.arch = "sm_86", .dtype = MKC_BF16, .dk = 128, .dv = 128},
+      {.arch = "sm_80", .dtype = MKC_F32, .dk = 64, .dv = 32},
       {.arch = "sm_80", .dtype = MKC_BF16, .dk = 64, .dv = 64, .pass = MKC_STEP},
   };
   for (const struct embedded_file *f = embedded_files; f->name; f++) {

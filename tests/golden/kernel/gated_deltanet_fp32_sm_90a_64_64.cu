@@ -1,0 +1,847 @@
+/* gated_deltanet, forward pass: float, dk 64, dv 64, sm_90a. Emitted by maskc 0.1.0.
+ *
+ *   S <- exp(-exp(A_log) * softplus(a + dt_bias)) S
+ *   S <- (I - sigmoid(b) l2norm(k) l2norm(k)') S
+ *   S <- S + l2norm(k) (sigmoid(b) * v)'
+ *   o = dk^-0.5 S' l2norm(q)
+ *   decay scalar, delta rule, flat, score linear
+ *   input q [B,T,H,dk]
+ *   input k [B,T,H,dk]
+ *   param A_log [H] fp32
+ *   input a [B,T,H] fp32
+ *   param dt_bias [H] fp32
+ *   input b [B,T,H] fp32
+ *   input v [B,T,H,dv]
+ *
+ * (delta chunk=32 dv_tile=64 stages=2 threads=128 smem=79744 blocks_a_head=1)
+ * 1032 bytes and 41 kFLOP a token of one head; on H100 SXM 80GB the floor is 0.41 ns, predicted 1.22 ns
+ */
+#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
+/* SPDX-License-Identifier: MIT
+ * tile_cuda.h - the tile vocabulary on the GPU, sm_80 class: inline PTX.
+ *
+ * Emitted kernels are written on these names only, so that the same text runs on the CPU device
+ * (tile_host.h has the same names). One paragraph a name: the emitter copies the paragraphs that a
+ * kernel uses into its source, which then includes nothing. NVRTC compiles this as C++17.
+ */
+typedef unsigned short bf16; /* storage only: arithmetic is done in float */
+typedef unsigned short fp16; /* likewise */
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef long long i64;
+#define restrict __restrict__
+#define TILE_FN static __device__ __forceinline__
+#define TILE_UNROLL _Pragma("unroll")
+
+#define TILE_ROLLED _Pragma("unroll 1")
+
+/* TILE_KERNEL(name, args_type, threads, blocks that should fit on one SM) { body reads `a` } */
+#define TILE_KERNEL(name, args_type, threads, min_blocks) \
+  extern "C" __global__ void __launch_bounds__(threads, min_blocks) \
+      name(const __grid_constant__ args_type a)
+
+#define TILE_SMEM_BEGIN(total) extern __shared__ __align__(1024) unsigned char tile_smem_[]
+
+/* an array of `count` elements at a byte offset of the block's shared memory */
+#define TILE_SMEM(type, name, offset, count) type *const name = (type *)(tile_smem_ + (offset))
+
+TILE_FN int tile_tid(void) { return (int)threadIdx.x; }
+
+TILE_FN int tile_lane(void) { return (int)threadIdx.x & 31; }
+
+/* the warp's index, known to be uniform */
+TILE_FN int tile_warp(void) { return __shfl_sync(0xffffffffu, (int)(threadIdx.x >> 5), 0); }
+
+TILE_FN i64 tile_block(void) { return (i64)blockIdx.x; }
+
+TILE_FN u32 tile_smem_address(const void *p) { return (u32)__cvta_generic_to_shared(p); }
+
+TILE_FN void barrier_sync(void) { asm volatile("barrier.cta.sync 0;" ::: "memory"); }
+
+TILE_FN void warp_sync(void) { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
+
+TILE_FN float warp_shuffle_xor_f32(float x, int mask) {
+  float r;
+  asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 31, 0xffffffff;" : "=f"(r) : "f"(x), "r"(mask));
+  return r;
+}
+
+/* lane l receives the x of lane l - distance; lanes below `distance` keep theirs */
+TILE_FN float warp_shuffle_up_f32(float x, int distance) {
+  float r;
+  asm volatile("shfl.sync.up.b32 %0, %1, %2, 0, 0xffffffff;" : "=f"(r) : "f"(x), "r"(distance));
+  return r;
+}
+
+TILE_FN float warp_shuffle_idx_f32(float x, int lane) {
+  float r;
+  asm volatile("shfl.sync.idx.b32 %0, %1, %2, 31, 0xffffffff;" : "=f"(r) : "f"(x), "r"(lane));
+  return r;
+}
+
+typedef struct __align__(8) tile_f2 { float x, y; } tile_f2;
+
+TILE_FN tile_f2 ld_f32x2(const void *p) { return *(const tile_f2 *)p; }
+
+TILE_FN void st_f32x2(void *p, float x, float y) {
+  tile_f2 v;
+  v.x = x;
+  v.y = y;
+  *(tile_f2 *)p = v;
+}
+
+typedef struct __align__(16) tile_f4 { float x, y, z, w; } tile_f4;
+
+TILE_FN tile_f4 ld_f32x4(const void *p) { return *(const tile_f4 *)p; }
+
+typedef struct __align__(16) tile_u4 { u32 x, y, z, w; } tile_u4;
+
+/* 16 bytes from src to dst, either side global or shared, both 16-byte aligned */
+TILE_FN void copy_16(void *dst, const void *src) { *(tile_u4 *)dst = *(const tile_u4 *)src; }
+
+/* 16 bytes global -> shared, asynchronously; bytes past `bytes` (0 to 16) are zero */
+TILE_FN void cp_async_16(void *smem_dst, const void *src, int bytes) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+               :: "r"(tile_smem_address(smem_dst)), "l"(src), "r"(bytes) : "memory");
+}
+
+/* closes the group of this thread's copies issued since the last commit */
+TILE_FN void cp_async_commit(void) { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+/* waits until at most `groups` (a constant) of this thread's groups are in flight */
+#define cp_async_wait(groups) asm volatile("cp.async.wait_group %0;" :: "n"(groups) : "memory")
+
+/* d (16x8, fp32) += a (16x16, row-major) b (16x8, column-major); one warp */
+TILE_FN void mma_m16n8k16_bf16(float *d, const u32 *a, const u32 *b) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+               "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+/* two floats, rounded to nearest even, `lo` in the low half */
+TILE_FN u32 pack_bf16x2(float lo, float hi) {
+  u32 r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
+  return r;
+}
+
+TILE_FN float bf16lo_f32(u32 x) { return __uint_as_float(x << 16); }
+
+TILE_FN float bf16hi_f32(u32 x) { return __uint_as_float(x & 0xffff0000u); }
+
+/* two floats, each as the sum of three 16-bit ones, whose mantissas have 24 bits together */
+TILE_FN void tile_split3(tile_f2 x, u32 *part) {
+  part[0] = pack_bf16x2(x.x, x.y);
+  x.x -= bf16lo_f32(part[0]);
+  x.y -= bf16hi_f32(part[0]);
+  part[1] = pack_bf16x2(x.x, x.y);
+  part[2] = pack_bf16x2(x.x - bf16lo_f32(part[1]), x.y - bf16hi_f32(part[1]));
+}
+
+/* d (16x8) += a (16x16, row-major) b (16x8, column-major), all fp32; one warp. Element i of a and of
+ * b is what word i is of 16-bit operands, with floats for its halves. The smallest products come
+ * first, and in a sum of their own: the tensor core rounds each of its sums towards zero. */
+TILE_FN void mma_m16n8k16_f32(float *d, const tile_f2 *a, const tile_f2 *b) {
+  u32 pa[3][4], pb[3][2], part[3];
+  float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+  TILE_UNROLL
+  for (int i = 0; i < 4; i++) {
+    tile_split3(a[i], part);
+    pa[0][i] = part[0];
+    pa[1][i] = part[1];
+    pa[2][i] = part[2];
+  }
+  TILE_UNROLL
+  for (int i = 0; i < 2; i++) {
+    tile_split3(b[i], part);
+    pb[0][i] = part[0];
+    pb[1][i] = part[1];
+    pb[2][i] = part[2];
+  }
+  TILE_UNROLL
+  for (int order = 2; order >= 0; order--) {
+    TILE_UNROLL
+    for (int i = 0; i <= order; i++) mma_m16n8k16_bf16(sum, pa[i], pb[order - i]);
+  }
+  TILE_UNROLL
+  for (int i = 0; i < 4; i++) d[i] += sum[i];
+}
+
+/* 2^x; results below 2^-126 are 0 */
+TILE_FN float tile_exp2(float x) {
+  float r;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+
+TILE_FN float tile_exp(float x) { return expf(x); }
+
+TILE_FN float tile_sqrt(float x) { return sqrtf(x); }
+
+/* 1 / x to an ulp; results below 2^-126 are 0 */
+TILE_FN float tile_rcp(float x) {
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+
+TILE_FN float tile_sigmoid(float x) { return tile_rcp(1.0f + expf(-x)); }
+
+/* log(1 + e^x), without overflow and without loss where it is small */
+TILE_FN float tile_softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }
+#else
+#include "tile_host.h" /* the same names on the CPU device */
+#endif
+
+enum {
+  DK = 64,
+  DV = 64,
+  DV_TILE = 64, /* value channels of a block */
+  SPLITS = 1, /* blocks a head */
+  CHUNK = 32, /* tokens a step */
+  STAGES = 2, /* chunks of q, k and v in shared memory */
+  WARPS = DV_TILE / 16,
+  THREADS = 32 * WARPS,
+  ROW_BLOCKS = CHUNK / 16,
+  GATE_WARP = WARPS / 2, /* the warp with the least of L and P to compute */
+  LANE_TOKENS = 1, /* of the gates, a lane of that warp */
+  UNITS = ROW_BLOCKS * (ROW_BLOCKS + 1) / 2, /* blocks of L and P up to the diagonal */
+
+  /* A row of a tile, in elements: 8 more than it has, so that the rows that a warp reads
+   * at once lie in different banks. Elements of a chunk's tiles; byte offsets in shared memory. */
+  QK_ROW = DK + 8,
+  V_ROW = DV_TILE + 8,
+  P_ROW = CHUNK + 8,
+  QK_TILE = CHUNK * QK_ROW,
+  V_TILE = CHUNK * V_ROW,
+  SMEM_Q = 0,
+  SMEM_K = SMEM_Q + 4 * STAGES * QK_TILE,
+  SMEM_V = SMEM_K + 4 * STAGES * QK_TILE,
+  SMEM_P = SMEM_V + 4 * STAGES * V_TILE,
+  P_TILE = CHUNK * P_ROW,
+  SMEM_SYSTEM = SMEM_P + 4 * P_TILE,
+  SMEM_O = SMEM_SYSTEM + 4 * P_TILE,
+  SMEM_DIAGONAL = SMEM_O + 4 * V_TILE,
+  D_ROW = 24, /* floats of a row of a diagonal block */
+  D_TILE = 16 * D_ROW,
+  SMEM_TABLE = SMEM_DIAGONAL + 4 * ROW_BLOCKS * D_TILE,
+
+  /* a chunk's token table, in floats */
+  TABLE_ROW = 32 * LANE_TOKENS,
+  SUM = 0, /* b_i, but for the fine part */
+  FINE = TABLE_ROW, /* the fine part of b_i */
+  FROM_START = 2 * TABLE_ROW, /* 2^b_i */
+  TO_END = 3 * TABLE_ROW, /* 2^(b_last - b_i) */
+  OLD = 4 * TABLE_ROW, /* the weight of e_i' S, S the state at the chunk's start */
+  WRITE = 5 * TABLE_ROW, /* the weight of v_i */
+  ERASE = 6 * TABLE_ROW, /* the weight of e_i */
+  WHOLE = 7 * TABLE_ROW, /* 2^b_last, one number */
+  TABLE = WHOLE + 16,
+  SMEM_BYTES = SMEM_TABLE + 2 * 4 * TABLE
+};
+
+/* Strides are in elements. Head h of the output reads head h * heads / H of an array. */
+typedef struct op_args {
+  i64 B, T, H;
+  struct { const float *at; i64 batch, token, head, heads; } q; /* q [B,T,H,dk] */
+  struct { const float *at; i64 batch, token, head, heads; } k; /* k [B,T,H,dk] */
+  struct { const float *at; i64 batch, token, head, heads; } v; /* v [B,T,H,dv] */
+  struct { const float *at; i64 batch, token, head, heads; } param_A_log; /* A_log [H] */
+  struct { const float *at; i64 batch, token, head, heads; } in_a; /* a [B,T,H] */
+  struct { const float *at; i64 batch, token, head, heads; } param_dt_bias; /* dt_bias [H] */
+  struct { const float *at; i64 batch, token, head, heads; } in_b; /* b [B,T,H] */
+  struct { const float *at; i64 batch, token, head, heads; } h0; /* h0 [B,H,dk,dv], or null */
+  struct { float *at; i64 batch, token, head, heads; } o; /* o [B,T,H,dv] */
+  struct { float *at; i64 batch, token, head, heads; } ht; /* ht [B,H,dk,dv], or null */
+  struct { const void *at; i64 batch, token, head, heads; } cu_seqlens; /* cu_seqlens [N+1], int or i64, or null */
+} op_args;
+
+/* What the spec's expressions read once a head. */
+typedef struct head_values {
+  float param_A_log;
+  float param_dt_bias;
+} head_values;
+
+/* What the spec's expressions read once a token. */
+typedef struct gate_values {
+  float in_a;
+  float in_b;
+} gate_values;
+
+/* of token t; zeros past the sequence's end */
+TILE_FN gate_values load_gate(const op_args *a, const float *in_a, const float *in_b, i64 t, i64 T) {
+  gate_values gate;
+  const int inside = t < T;
+  gate.in_a = inside ? in_a[t * a->in_a.token] : 0.0f;
+  gate.in_b = inside ? in_b[t * a->in_b.token] : 0.0f;
+  return gate;
+}
+
+/* log2 of one token's decay factor, exp(-exp(A_log) * softplus(a + dt_bias)).
+ * A factor below 2^-126 is exactly 0 (2^x flushes), so LOG2_ZERO stands for all of them: sums of it
+ * stay small enough for exact differences. */
+#define LOG2_E 1.4426950408889634f
+#define LOG2_ZERO -160.0f
+TILE_FN float log2_decay(const head_values per_head, const gate_values gate) {
+  const float x = LOG2_E * (-tile_exp(per_head.param_A_log) * tile_softplus(gate.in_a + per_head.param_dt_bias));
+  return x < LOG2_ZERO ? LOG2_ZERO : x;
+}
+
+/* x, at most 0 and at least LOG2_ZERO, rounded to a multiple of 2^-8 */
+TILE_FN float coarse(float x) { return (x + 49152.0f) - 49152.0f; }
+
+/* what the spec multiplies k and v of a token by */
+TILE_FN float write_weight(const gate_values gate) {
+  return tile_sigmoid(gate.in_b);
+}
+
+/* what the spec multiplies e and k of a token by */
+TILE_FN float erase_weight(const gate_values gate) {
+  return tile_sigmoid(gate.in_b);
+}
+
+/* One warp: the token table of a chunk; t is this lane's first token of LANE_TOKENS. A lane past the
+ * chunk (of 16 tokens) fills the end of each row, which nobody reads. */
+TILE_FN void token_table(float *table, const head_values per_head, const gate_values *gate, i64 t, i64 T) {
+  const int first = LANE_TOKENS * tile_lane();
+  float b[LANE_TOKENS], sum = 0.0f;
+  float fine[LANE_TOKENS], fine_sum = 0.0f;
+  float erased[LANE_TOKENS]; /* the weights of e */
+  TILE_UNROLL
+  for (int e = 0; e < LANE_TOKENS; e++) {
+    const int inside = t + e < T;
+    table[WRITE + first + e] = inside ? write_weight(gate[e]) : 0.0f;
+    erased[e] = inside ? erase_weight(gate[e]) : 0.0f;
+    table[ERASE + first + e] = erased[e];
+    const float x = inside ? log2_decay(per_head, gate[e]) : 0.0f;
+    sum += coarse(x);
+    b[e] = sum;
+    fine_sum += x - coarse(x);
+    fine[e] = fine_sum;
+  }
+  TILE_UNROLL
+  for (int distance = 1; distance < 32; distance *= 2) {
+    const float below = warp_shuffle_up_f32(sum, distance);
+    if (tile_lane() >= distance) sum += below;
+    const float fine_below = warp_shuffle_up_f32(fine_sum, distance);
+    if (tile_lane() >= distance) fine_sum += fine_below;
+  }
+  const float below = warp_shuffle_up_f32(sum, 1), before = tile_lane() > 0 ? below : 0.0f;
+  TILE_UNROLL
+  for (int e = 0; e < LANE_TOKENS; e++) b[e] += before;
+  const float fine_below = warp_shuffle_up_f32(fine_sum, 1);
+  const float before_fine = tile_lane() > 0 ? fine_below : 0.0f;
+  TILE_UNROLL
+  for (int e = 0; e < LANE_TOKENS; e++) fine[e] += before_fine;
+  const float last = warp_shuffle_idx_f32(b[LANE_TOKENS - 1], CHUNK / LANE_TOKENS - 1);
+  const float last_fine = warp_shuffle_idx_f32(fine[LANE_TOKENS - 1], CHUNK / LANE_TOKENS - 1);
+  TILE_UNROLL
+  for (int e = 0; e < LANE_TOKENS; e++) {
+    table[SUM + first + e] = b[e];
+    table[FINE + first + e] = fine[e];
+    table[FROM_START + first + e] = tile_exp2(b[e] + fine[e]);
+    table[TO_END + first + e] = tile_exp2((last - b[e]) + (last_fine - fine[e]));
+    table[OLD + first + e] = tile_exp2(b[e] + fine[e]) * erased[e];
+  }
+  if (tile_lane() == 0) table[WHOLE] = tile_exp2(last + last_fine);
+}
+
+TILE_FN tile_f2 to_pair(float x, float y) {
+  const tile_f2 pair = {x, y};
+  return pair;
+}
+
+TILE_FN void st_pair(float *at, tile_f2 pair) { st_f32x2(at, pair.x, pair.y); }
+
+/* This lane's part of an operand, two elements of a row of each block of 8 x 8; the second and the
+ * third block are so many elements after the first. */
+TILE_FN void load_operand(tile_f2 *x, const float *at, int second, int third) {
+  x[0] = ld_f32x2(at);
+  x[1] = ld_f32x2(at + second);
+  x[2] = ld_f32x2(at + third);
+  x[3] = ld_f32x2(at + second + third);
+}
+
+/* the same where the blocks are stored transposed: two elements of a column, one row apart */
+TILE_FN void load_operand_trans(tile_f2 *x, const float *at, int row, int second, int third) {
+  x[0] = to_pair(at[0], at[row]);
+  x[1] = to_pair(at[second], at[second + row]);
+  x[2] = to_pair(at[third], at[third + row]);
+  x[3] = to_pair(at[second + third], at[second + third + row]);
+}
+
+/* over the eight lanes of a token */
+TILE_FN float row_sum(float x) {
+  TILE_UNROLL
+  for (int mask = 1; mask < 8; mask *= 2) {
+    const float other = warp_shuffle_xor_f32(x, mask);
+    x = x + other;
+  }
+  return x;
+}
+
+/* q: the terms of its reductions, and a channel */
+TILE_FN float q_term0(const float in_q) {
+  return in_q * in_q;
+}
+TILE_FN float q_value(const float in_q, const float row0) {
+  return in_q * row0;
+}
+
+/* q of a chunk's `rows` tokens from t0 on, in place; the rows past them become zero */
+TILE_FN void map_q(float *in_q, int rows) {
+  enum { LANES = 8, WORDS = DK / 2 / LANES }; /* a lane's, of two channels each */
+  const int lane = tile_lane() % LANES;
+  for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
+    tile_f2 word_in_q[WORDS];
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++) word_in_q[i] = ld_f32x2(in_q + row * QK_ROW + 2 * (lane + LANES * i));
+    float row0 = 0.0f;
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++) {
+      row0 = row0 + q_term0(word_in_q[i].x);
+      row0 = row0 + q_term0(word_in_q[i].y);
+    }
+    row0 = row_sum(row0);
+    row0 = 1.0f / tile_sqrt(row0 + 9.99999997e-07f);
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++) {
+      tile_f2 result = to_pair(0.0f, 0.0f);
+      if (row < rows)
+        result = to_pair(q_value(word_in_q[i].x, row0), q_value(word_in_q[i].y, row0));
+      st_pair(in_q + row * QK_ROW + 2 * (lane + LANES * i), result);
+    }
+  }
+}
+
+/* k: the terms of its reductions, and a channel */
+TILE_FN float k_term0(const float in_k) {
+  return in_k * in_k;
+}
+TILE_FN float k_value(const float in_k, const float row0) {
+  return in_k * row0;
+}
+
+/* k of a chunk's `rows` tokens from t0 on, in place; the rows past them become zero */
+TILE_FN void map_k(float *in_k, int rows) {
+  enum { LANES = 8, WORDS = DK / 2 / LANES }; /* a lane's, of two channels each */
+  const int lane = tile_lane() % LANES;
+  for (int row = 4 * tile_warp() + tile_lane() / LANES; row < CHUNK; row += 4 * WARPS) {
+    tile_f2 word_in_k[WORDS];
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++) word_in_k[i] = ld_f32x2(in_k + row * QK_ROW + 2 * (lane + LANES * i));
+    float row0 = 0.0f;
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++) {
+      row0 = row0 + k_term0(word_in_k[i].x);
+      row0 = row0 + k_term0(word_in_k[i].y);
+    }
+    row0 = row_sum(row0);
+    row0 = 1.0f / tile_sqrt(row0 + 9.99999997e-07f);
+    TILE_UNROLL
+    for (int i = 0; i < WORDS; i++) {
+      tile_f2 result = to_pair(0.0f, 0.0f);
+      if (row < rows)
+        result = to_pair(k_value(word_in_k[i].x, row0), k_value(word_in_k[i].y, row0));
+      st_pair(in_k + row * QK_ROW + 2 * (lane + LANES * i), result);
+    }
+  }
+}
+
+/* q or k, a chunk's rows: starts the copy; rows from `rows` on are zeroed, not read */
+TILE_FN void load_qk(float *restrict dst, const float *restrict src, i64 stride,
+                   int rows) {
+  enum { PIECE = 4, PIECES = DK / PIECE }; /* 16 bytes */
+  TILE_UNROLL
+  for (int i = 0; i < CHUNK * PIECES / THREADS; i++) {
+    const int row = tile_tid() / PIECES + i * (THREADS / PIECES);
+    const int column = tile_tid() % PIECES * PIECE;
+    const int inside = row < rows;
+    const i64 from = inside ? row * stride + column : 0;
+    cp_async_16(dst + row * QK_ROW + column, src + from, inside ? 16 : 0);
+  }
+}
+
+/* v, a chunk's rows: starts the copy; rows from `rows` on are zeroed, not read */
+TILE_FN void load_v(float *restrict dst, const float *restrict src, i64 stride,
+                   int rows) {
+  enum { PIECE = 4, PIECES = DV_TILE / PIECE }; /* 16 bytes */
+  TILE_UNROLL
+  for (int i = 0; i < CHUNK * PIECES / THREADS; i++) {
+    const int row = tile_tid() / PIECES + i * (THREADS / PIECES);
+    const int column = tile_tid() % PIECES * PIECE;
+    const int inside = row < rows;
+    const i64 from = inside ? row * stride + column : 0;
+    cp_async_16(dst + row * V_ROW + column, src + from, inside ? 16 : 0);
+  }
+}
+
+/* o, a chunk's `rows` rows, from shared memory */
+TILE_FN void store_o(float *restrict dst, const float *restrict src, i64 stride,
+                   int rows) {
+  enum { PIECE = 4, PIECES = DV_TILE / PIECE }; /* 16 bytes */
+  TILE_UNROLL
+  for (int i = 0; i < CHUNK * PIECES / THREADS; i++) {
+    const int row = tile_tid() / PIECES + i * (THREADS / PIECES);
+    const int column = tile_tid() % PIECES * PIECE;
+    if (row < rows) copy_16(dst + row * stride + column, src + row * V_ROW + column);
+  }
+}
+
+/* The first token of sequence n of a packed batch; a wrong number is moved into the arrays. */
+TILE_FN i64 sequence_start(const op_args *a, i64 n) {
+  const i64 at = n * a->cu_seqlens.batch;
+  i64 start;
+  if (a->cu_seqlens.heads == 8)
+    start = ((const i64 *)a->cu_seqlens.at)[at];
+  else
+    start = ((const int *)a->cu_seqlens.at)[at];
+  return start < 0 ? 0 : start < a->T ? start : a->T;
+}
+
+/* rows of the chunk that starts at token `first`: CHUNK, or fewer at the sequence's end */
+TILE_FN int chunk_rows(i64 T, i64 first) { return T - first < CHUNK ? (int)(T - first) : CHUNK; }
+
+TILE_FN void scale4(float *x, float low, float high) {
+  x[0] *= low;
+  x[1] *= low;
+  x[2] *= high;
+  x[3] *= high;
+}
+
+/* two accumulators side by side (16 x 16) as an A operand */
+TILE_FN void to_operand(float x[2][4], tile_f2 *a) {
+  a[0] = to_pair(x[0][0], x[0][1]);
+  a[1] = to_pair(x[0][2], x[0][3]);
+  a[2] = to_pair(x[1][0], x[1][1]);
+  a[3] = to_pair(x[1][2], x[1][3]);
+}
+
+/* One warp: the inverse of I + L for one diagonal block, L strictly lower ([16][D_ROW]), by
+ * substitution: a lane has a column of it, and the upper lanes repeat what the lower ones do. To a
+ * block of rows P_ROW apart. */
+TILE_FN void invert_diagonal(const float *l, float *inverse) {
+  const int lane = tile_lane(), column = lane & 15;
+  float x[16];
+  TILE_UNROLL
+  for (int i = 0; i < 16; i++) {
+    x[i] = i == column ? 1.0f : 0.0f;
+    TILE_UNROLL
+    for (int j = 0; j < i; j += 4) {
+      const tile_f4 row = ld_f32x4(l + i * D_ROW + j); /* zero from the diagonal on */
+      x[i] -= row.x * x[j];
+      if (j + 1 < i) x[i] -= row.y * x[j + 1];
+      if (j + 2 < i) x[i] -= row.z * x[j + 2];
+      if (j + 3 < i) x[i] -= row.w * x[j + 3];
+    }
+    if (lane < 16) inverse[i * P_ROW + column] = x[i];
+  }
+}
+
+TILE_KERNEL(gated_deltanet_forward, op_args, THREADS, 2) {
+  TILE_SMEM_BEGIN(SMEM_BYTES);
+  TILE_SMEM(float, sQ, SMEM_Q, STAGES * QK_TILE); /* [STAGES][CHUNK][QK_ROW] */
+  TILE_SMEM(float, sK, SMEM_K, STAGES * QK_TILE);
+  TILE_SMEM(float, sV, SMEM_V, STAGES * V_TILE);
+  TILE_SMEM(float, sP, SMEM_P, P_TILE);
+  TILE_SMEM(float, sSystem, SMEM_SYSTEM, P_TILE); /* -L below the diagonal blocks, their inverses on it */
+  TILE_SMEM(float, sO, SMEM_O, V_TILE);
+  TILE_SMEM(float, sDiagonal, SMEM_DIAGONAL, ROW_BLOCKS * D_TILE); /* blocks of L */
+  TILE_SMEM(float, sTable, SMEM_TABLE, 2 * TABLE); /* of this chunk and the next */
+
+  const int lane = tile_lane(), warp = tile_warp();
+  const int frag_row = lane >> 2, frag_col = 2 * (lane & 3); /* of an mma accumulator */
+  /* where this lane's elements of an 8 x 8 block of an operand are: A operands; B stored [n][k];
+   * either operand stored transposed */
+  const int a_row = frag_row, a_col = frag_col;
+  const int b_row = frag_row, b_col = frag_col;
+  const int t_row = frag_col, t_col = frag_row;
+
+  const int H = (int)a.H, block = (int)tile_block();
+  const int batch = block / H, head = block % H;
+  /* the tokens of this block's sequence: a row of the batch, or a part of a packed one */
+  i64 first = 0, T = a.T;
+  if (a.cu_seqlens.at) {
+    first = sequence_start(&a, batch);
+    T = sequence_start(&a, batch + 1) - first;
+    if (T < 0) T = 0; /* the numbers decrease */
+  }
+  const int chunks = (int)((T + CHUNK - 1) / CHUNK);
+  /* element offsets of the next chunk to load and to store */
+  i64 q_at = batch * a.q.batch + first * a.q.token + head * a.q.heads / H * a.q.head;
+  i64 k_at = batch * a.k.batch + first * a.k.token + head * a.k.heads / H * a.k.head;
+  i64 v_at = batch * a.v.batch + first * a.v.token + head * a.v.heads / H * a.v.head;
+  i64 o_at = batch * a.o.batch + first * a.o.token + head * a.o.head;
+  head_values per_head;
+  per_head.param_A_log = a.param_A_log.at[head * a.param_A_log.heads / H * a.param_A_log.head];
+  per_head.param_dt_bias = a.param_dt_bias.at[head * a.param_dt_bias.heads / H * a.param_dt_bias.head];
+  const float scale = 0.125f;
+
+  /* rows 16 warp .. 16 warp + 15 of S' (dv), all columns of dk, as mma accumulators */
+  float state[DK / 8][4] = {{0}};
+  if (a.h0.at) {
+    const float *h0 = a.h0.at + batch * a.h0.batch + head * a.h0.heads / H * a.h0.head;
+    TILE_UNROLL
+    for (int n = 0; n < DK / 8; n++)
+      TILE_UNROLL
+      for (int e = 0; e < 4; e++) {
+        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
+        state[n][e] = h0[k * a.h0.token + v];
+      }
+  }
+
+  for (int i = 0; i < STAGES - 1; i++) {
+    if (i * CHUNK < T) {
+      const int rows = chunk_rows(T, i * CHUNK);
+      load_qk(sQ + i * QK_TILE, a.q.at + q_at, a.q.token, rows);
+      q_at += CHUNK * a.q.token;
+      load_qk(sK + i * QK_TILE, a.k.at + k_at, a.k.token, rows);
+      k_at += CHUNK * a.k.token;
+      load_v(sV + i * V_TILE, a.v.at + v_at, a.v.token, rows);
+      v_at += CHUNK * a.v.token;
+    }
+    cp_async_commit();
+  }
+  const float *in_a = a.in_a.at + batch * a.in_a.batch + first * a.in_a.token + head * a.in_a.heads / H * a.in_a.head;
+  const float *in_b = a.in_b.at + batch * a.in_b.batch + first * a.in_b.token + head * a.in_b.heads / H * a.in_b.head;
+  gate_values gate[LANE_TOKENS] = {{0}}; /* GATE_WARP: of this lane's tokens in the next chunk */
+  if (warp == GATE_WARP) {
+    const i64 t = LANE_TOKENS * lane;
+    TILE_UNROLL
+    for (int e = 0; e < LANE_TOKENS; e++)
+      gate[e] = load_gate(&a, in_a, in_b, t + e, T);
+    token_table(sTable, per_head, gate, t, T);
+    TILE_UNROLL
+    for (int e = 0; e < LANE_TOKENS; e++)
+      gate[e] = load_gate(&a, in_a, in_b, t + CHUNK + e, T);
+  }
+
+  int stage = 0;
+  for (int n = 0; n < chunks; n++) {
+    const i64 t0 = (i64)n * CHUNK;
+    const float *q = sQ + stage * QK_TILE, *k = sK + stage * QK_TILE;
+    const float *e = sK + stage * QK_TILE;
+    /* the warp's 16 columns of V, for operands stored transposed */
+    const float *v = sV + stage * V_TILE + t_row * V_ROW + 16 * warp + t_col;
+    const float *table = sTable + (n & 1) * TABLE;
+
+    cp_async_wait(STAGES - 2);
+    barrier_sync(); /* chunk n is in shared memory; every warp is done with chunk n - 1 */
+    {
+      const i64 next = t0 + (STAGES - 1) * CHUNK;
+      if (next < T) {
+        const int free = stage == 0 ? STAGES - 1 : stage - 1;
+        const int rows = chunk_rows(T, next);
+        load_qk(sQ + free * QK_TILE, a.q.at + q_at, a.q.token, rows);
+        q_at += CHUNK * a.q.token;
+        load_qk(sK + free * QK_TILE, a.k.at + k_at, a.k.token, rows);
+        k_at += CHUNK * a.k.token;
+        load_v(sV + free * V_TILE, a.v.at + v_at, a.v.token, rows);
+        v_at += CHUNK * a.v.token;
+      }
+      cp_async_commit();
+    }
+    if (n > 0) {
+      store_o(a.o.at + o_at, sO, a.o.token, CHUNK);
+      o_at += CHUNK * a.o.token;
+    }
+    if (warp == GATE_WARP) { /* the next chunk's table, for the tokens that it has */
+      const i64 t = t0 + CHUNK + LANE_TOKENS * lane;
+      token_table(sTable + ((n + 1) & 1) * TABLE, per_head, gate, t, T);
+    }
+
+    {
+      const int rows = chunk_rows(T, t0);
+      map_q(sQ + stage * QK_TILE, rows);
+      map_k(sK + stage * QK_TILE, rows);
+    }
+    barrier_sync(); /* q, k and v are what the spec makes of them */
+
+    /* L and P, a block of 16 x 16 of both at a time. The diagonal blocks come first, then the warps
+     * are dealt to backwards: one that has an inverse to compute has less of the rest. */
+    for (int unit = warp, step = 2 * (WARPS - warp) - 1; unit < UNITS;
+         unit += step, step = 2 * WARPS - step) {
+      int behind = 0, col_block = unit; /* (0,0), (1,1), ... then (1,0), (2,1), ... */
+      while (col_block >= ROW_BLOCKS - behind) col_block -= ROW_BLOCKS - behind++;
+      const int row_block = col_block + behind;
+      const int rows = (16 * row_block + a_row) * QK_ROW + a_col;
+      const int columns = (16 * col_block + b_row) * QK_ROW + b_col;
+      float l[2][4] = {{0}}, p[2][4] = {{0}};
+      TILE_ROLLED
+      for (int kb = 0; kb < DK / 16; kb++) {
+        tile_f2 ae[4], aq[4], bk[4];
+        load_operand(ae, e + rows + 16 * kb, 8 * QK_ROW, 8);
+        load_operand(aq, q + rows + 16 * kb, 8 * QK_ROW, 8);
+        load_operand(bk, k + columns + 16 * kb, 8, 8 * QK_ROW);
+        mma_m16n8k16_f32(l[0], ae, bk);
+        mma_m16n8k16_f32(p[0], aq, bk);
+        mma_m16n8k16_f32(l[1], ae, bk + 2);
+        mma_m16n8k16_f32(p[1], aq, bk + 2);
+      }
+      const int i0 = 16 * row_block + frag_row, i1 = i0 + 8;
+      const float b0 = table[SUM + i0], b1 = table[SUM + i1];
+      const float fine0 = table[FINE + i0], fine1 = table[FINE + i1];
+      const float e0 = table[ERASE + i0], e1 = table[ERASE + i1];
+      TILE_UNROLL
+      for (int nb = 0; nb < 2; nb++) {
+        const int j = 16 * col_block + 8 * nb + frag_col;
+        scale4(l[nb], e0, e1);
+        const tile_f2 b = ld_f32x2(table + SUM + j);
+        const tile_f2 fine = ld_f32x2(table + FINE + j);
+        /* by select: 2^x overflows above the diagonal */
+        l[nb][0] = j < i0 ? l[nb][0] * tile_exp2((b0 - b.x) + (fine0 - fine.x)) : 0.0f;
+        l[nb][1] = j + 1 < i0 ? l[nb][1] * tile_exp2((b0 - b.y) + (fine0 - fine.y)) : 0.0f;
+        l[nb][2] = j < i1 ? l[nb][2] * tile_exp2((b1 - b.x) + (fine1 - fine.x)) : 0.0f;
+        l[nb][3] = j + 1 < i1 ? l[nb][3] * tile_exp2((b1 - b.y) + (fine1 - fine.y)) : 0.0f;
+        p[nb][0] = j <= i0 ? p[nb][0] * tile_exp2((b0 - b.x) + (fine0 - fine.x)) : 0.0f;
+        p[nb][1] = j + 1 <= i0 ? p[nb][1] * tile_exp2((b0 - b.y) + (fine0 - fine.y)) : 0.0f;
+        p[nb][2] = j <= i1 ? p[nb][2] * tile_exp2((b1 - b.x) + (fine1 - fine.x)) : 0.0f;
+        p[nb][3] = j + 1 <= i1 ? p[nb][3] * tile_exp2((b1 - b.y) + (fine1 - fine.y)) : 0.0f;
+        st_f32x2(sP + i0 * P_ROW + j, p[nb][0], p[nb][1]);
+        st_f32x2(sP + i1 * P_ROW + j, p[nb][2], p[nb][3]);
+      }
+      if (behind == 0) {
+        float *diagonal = sDiagonal + row_block * D_TILE;
+        const int corner = 16 * row_block * P_ROW + 16 * row_block;
+        TILE_UNROLL
+        for (int nb = 0; nb < 2; nb++) {
+          const int at = frag_row * D_ROW + 8 * nb + frag_col;
+          st_f32x2(diagonal + at, l[nb][0], l[nb][1]);
+          st_f32x2(diagonal + at + 8 * D_ROW, l[nb][2], l[nb][3]);
+        }
+        warp_sync();
+        invert_diagonal(diagonal, sSystem + corner);
+      } else {
+        TILE_UNROLL
+        for (int nb = 0; nb < 2; nb++) {
+          const int at = i0 * P_ROW + 16 * col_block + 8 * nb + frag_col;
+          st_f32x2(sSystem + at, -l[nb][0], -l[nb][1]);
+          st_f32x2(sSystem + at + 8 * P_ROW, -l[nb][2], -l[nb][3]);
+        }
+      }
+    }
+
+    /* X' = S' E' and O = Q S: the accumulators of S' are, rounded, A and B fragments */
+    float x[2 * ROW_BLOCKS][4] = {{0}}, out[ROW_BLOCKS][2][4] = {{{0}}};
+    TILE_UNROLL
+    for (int kb = 0; kb < DK / 16; kb++) {
+      const float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
+      const tile_f2 lower[2] = {to_pair(s0[0], s0[1]), to_pair(s1[0], s1[1])};
+      const tile_f2 upper[2] = {to_pair(s0[2], s0[3]), to_pair(s1[2], s1[3])};
+      const tile_f2 as[4] = {lower[0], upper[0], lower[1], upper[1]};
+      TILE_UNROLL
+      for (int mb = 0; mb < ROW_BLOCKS; mb++) {
+        tile_f2 be[4], aq[4];
+        load_operand(be, e + (16 * mb + b_row) * QK_ROW + b_col + 16 * kb, 8, 8 * QK_ROW);
+        load_operand(aq, q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb, 8 * QK_ROW, 8);
+        mma_m16n8k16_f32(x[2 * mb], as, be);
+        mma_m16n8k16_f32(out[mb][0], aq, lower);
+        mma_m16n8k16_f32(x[2 * mb + 1], as, be + 2);
+        mma_m16n8k16_f32(out[mb][1], aq, upper);
+      }
+    }
+    TILE_UNROLL
+    for (int mb = 0; mb < ROW_BLOCKS; mb++) {
+      const float *from_start = table + FROM_START + 16 * mb + frag_row;
+      const float e0 = from_start[0], e1 = from_start[8];
+      scale4(out[mb][0], e0, e1);
+      scale4(out[mb][1], e0, e1);
+    }
+    const float whole = table[WHOLE];
+    TILE_UNROLL
+    for (int nb = 0; nb < DK / 8; nb++) scale4(state[nb], whole, whole);
+    /* X' = V' - X': a column of X' is a token */
+    TILE_UNROLL
+    for (int mb = 0; mb < ROW_BLOCKS; mb++) {
+      tile_f2 vf[4];
+      load_operand_trans(vf, v + 16 * mb * V_ROW, V_ROW, 8 * V_ROW, 8);
+      TILE_UNROLL
+      for (int nb = 0; nb < 2; nb++) {
+        float *y = x[2 * mb + nb];
+        const tile_f2 v0 = vf[nb], v1 = vf[nb + 2];
+        const tile_f2 old = ld_f32x2(table + OLD + 16 * mb + 8 * nb + frag_col);
+        const tile_f2 w = ld_f32x2(table + WRITE + 16 * mb + 8 * nb + frag_col);
+        y[0] = v0.x * w.x - y[0] * old.x;
+        y[1] = v0.y * w.y - y[1] * old.y;
+        y[2] = v1.x * w.x - y[2] * old.x;
+        y[3] = v1.y * w.y - y[3] * old.y;
+      }
+    }
+
+    barrier_sync(); /* L and P are complete; chunk n - 1's output has left sO */
+    if (warp == GATE_WARP) { /* the gates of the chunk after the next; here, where no shuffle waits */
+      TILE_UNROLL
+      for (int e = 0; e < LANE_TOKENS; e++)
+        gate[e] = load_gate(&a, in_a, in_b, t0 + 2 * CHUNK + LANE_TOKENS * lane + e, T);
+    }
+    /* U' of 16 tokens, and what follows from it: the next X', O += P U, S' += U' K */
+    TILE_UNROLL
+    for (int jb = 0; jb < ROW_BLOCKS; jb++) {
+      const int corner = (16 * jb + b_row) * P_ROW + 16 * jb + b_col;
+      tile_f2 ut[4], block_of_system[4];
+      float u[2][4] = {{0}};
+      to_operand(x + 2 * jb, ut);
+      load_operand(block_of_system, sSystem + corner, 8, 8 * P_ROW);
+      mma_m16n8k16_f32(u[0], ut, block_of_system);
+      mma_m16n8k16_f32(u[1], ut, block_of_system + 2);
+      to_operand(u, ut);
+      TILE_UNROLL
+      for (int mb = jb + 1; mb < ROW_BLOCKS; mb++) {
+        load_operand(block_of_system, sSystem + corner + 16 * (mb - jb) * P_ROW, 8, 8 * P_ROW);
+        mma_m16n8k16_f32(x[2 * mb], ut, block_of_system);
+        mma_m16n8k16_f32(x[2 * mb + 1], ut, block_of_system + 2);
+      }
+      const tile_f2 lower[2] = {ut[0], ut[2]}, upper[2] = {ut[1], ut[3]};
+      TILE_UNROLL
+      for (int mb = jb; mb < ROW_BLOCKS; mb++) {
+        const int rows = (16 * mb + a_row) * P_ROW + a_col + 16 * jb;
+        tile_f2 ap[4];
+        load_operand(ap, sP + rows, 8 * P_ROW, 8);
+        mma_m16n8k16_f32(out[mb][0], ap, lower);
+        mma_m16n8k16_f32(out[mb][1], ap, upper);
+      }
+      TILE_UNROLL
+      for (int nb = 0; nb < 2; nb++) {
+        const tile_f2 d = ld_f32x2(table + TO_END + 16 * jb + 8 * nb + frag_col);
+        u[nb][0] *= d.x;
+        u[nb][1] *= d.y;
+        u[nb][2] *= d.x;
+        u[nb][3] *= d.y;
+      }
+      to_operand(u, ut);
+      TILE_UNROLL
+      for (int nb = 0; nb < DK / 16; nb++) {
+        tile_f2 bk[4];
+        load_operand_trans(bk, k + (16 * jb + t_row) * QK_ROW + t_col + 16 * nb, QK_ROW, 8 * QK_ROW, 8);
+        mma_m16n8k16_f32(state[2 * nb], ut, bk);
+        mma_m16n8k16_f32(state[2 * nb + 1], ut, bk + 2);
+      }
+    }
+    TILE_UNROLL
+    for (int mb = 0; mb < ROW_BLOCKS; mb++) {
+      TILE_UNROLL
+      for (int nb = 0; nb < 2; nb++) {
+        scale4(out[mb][nb], scale, scale);
+        const int at = (16 * mb + frag_row) * V_ROW + 16 * warp + 8 * nb + frag_col;
+        st_pair(sO + at, to_pair(out[mb][nb][0], out[mb][nb][1]));
+        st_pair(sO + at + 8 * V_ROW, to_pair(out[mb][nb][2], out[mb][nb][3]));
+      }
+    }
+    if (++stage == STAGES) stage = 0;
+  }
+
+  barrier_sync(); /* the last chunk's output is complete */
+  if (chunks > 0) /* a packed sequence may be empty */
+    store_o(a.o.at + o_at, sO, a.o.token, chunk_rows(T, (i64)(chunks - 1) * CHUNK));
+  if (a.ht.at) {
+    float *ht = a.ht.at + batch * a.ht.batch + head * a.ht.head;
+    TILE_UNROLL
+    for (int n = 0; n < DK / 8; n++)
+      TILE_UNROLL
+      for (int e = 0; e < 4; e++) {
+        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
+        ht[k * a.ht.token + v] = state[n][e];
+      }
+  }
+}
