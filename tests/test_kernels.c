@@ -31,25 +31,29 @@ static void assert_no_spills(const char *log) {
   assert_true(seen > 0);
 }
 
-static void compile_pass(const char *path, const char *text, mkc_pass pass, const char *arch,
-                         int dk, int dv) {
-  const struct gen_config c = {.arch = arch, .pass = pass, .dtype = MKC_BF16, .dk = dk, .dv = dv};
+static void compile_as(const char *path, const char *text, const struct gen_config *c) {
   struct op_source s;
   struct error err = {0};
   struct nvrtc_result r = {0};
   const double start = now_ms();
-  gen_op(path, text, strlen(text), &c, &s, &err);
+  gen_op(path, text, strlen(text), c, &s, &err);
   assert_string_equal(error_text(&err), "");
   const struct nvrtc_job job = {
-      .source = s.text, .arch = arch, .kind = NVRTC_CUBIN, .verbose = true};
+      .source = s.text, .arch = c->arch, .kind = NVRTC_CUBIN, .verbose = true};
   nvrtc_compile(nvrtc, &job, &r, &err);
   assert_string_equal(error_text(&err), "");
   const double ms = now_ms() - start;
   if (ms > slowest_ms) slowest_ms = ms;
   assert_no_spills(r.log);
-  if (strstr(r.log, "warning") || strstr(r.log, "(C7")) fail_msg("%s %s: %s", path, arch, r.log);
+  if (strstr(r.log, "warning") || strstr(r.log, "(C7")) fail_msg("%s %s: %s", path, c->arch, r.log);
   nvrtc_result_finish(&r);
   op_source_finish(&s);
+}
+
+static void compile_pass(const char *path, const char *text, mkc_pass pass, const char *arch,
+                         int dk, int dv) {
+  const struct gen_config c = {.arch = arch, .pass = pass, .dtype = MKC_BF16, .dk = dk, .dv = dv};
+  compile_as(path, text, &c);
 }
 
 static void compile(const char *path, const char *text, const char *arch, int dk, int dv) {
@@ -88,6 +92,28 @@ static void test_all_architectures(void **state) {
     compile_shipped("log_linear_attention", archs[a], 128, 128);
   }
   print_message("slowest: %.0f ms from spec to cubin\n", slowest_ms);
+}
+
+/* Larger states, in fp32, spill a little. */
+static void test_fp32(void **state) {
+  (void)state;
+  if (!nvrtc) skip();
+  static const struct {
+    const char *path, *arch;
+    int dk, dv, chunk;
+  } ops[] = {{"specs/simple_gla.lua", "sm_90a", 128, 128, 0},
+             {"specs/gated_rfa.lua", "sm_80", 60, 100, 0},
+             {"specs/gated_deltanet.lua", "sm_90a", 64, 64, 0},
+             {"specs/gla.lua", "sm_90a", 128, 128, 0},
+             {"specs/kda.lua", "sm_90a", 128, 128, 16}};
+  for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
+    const struct gen_config c = {.arch = ops[i].arch,
+                                 .dtype = MKC_F32,
+                                 .dk = ops[i].dk,
+                                 .dv = ops[i].dv,
+                                 .chunk = ops[i].chunk};
+    compile_as(ops[i].path, embedded_find(ops[i].path)->data, &c);
+  }
 }
 
 /* A decode step: with a sum over dk before the write, up to the size with the most registers. */
@@ -241,6 +267,7 @@ int main(void) {
       cmocka_unit_test(test_all_architectures),
       cmocka_unit_test(test_step),
       cmocka_unit_test(test_step_fenwick),
+      cmocka_unit_test(test_fp32),
       cmocka_unit_test(test_expressions),
       cmocka_unit_test(test_names),
       cmocka_unit_test(test_row_programs),
