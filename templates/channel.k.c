@@ -64,8 +64,8 @@ enum {
     barrier_sync(); /* q and k are what meets the state */
 //% print_next_gates()
 
-    /* O = Q S + P V and S' = S' diag(A_15) + V' K, block by block. The accumulators of S' are,
-     * rounded, the B fragments of S; the warp's 16 columns of V are the B operand of P V and,
+    /* O = Q S + P V and S' = S' diag(A_15) + V' K, block by block. The accumulators of S' are$(f32 and "" or ",")
+     * $(f32 and "" or "rounded, ")the B fragments of S; the warp's 16 columns of V are the B operand of P V and,
      * transposed, the A operand of the update. */
 //% if not f32 then
     /* the same matrices of V, in the order of an A operand */

@@ -120,7 +120,7 @@ enum {
     float out[ROW_BLOCKS][2][4] = {{{0}}};
     TILE_UNROLL
     for (int mb = 0; mb < ROW_BLOCKS; mb++) {
-      /* X' = S' E', O = Q S, then S' decays: its accumulators are, rounded, A and B fragments */
+      /* X' = S' E', O = Q S, then S' decays: its accumulators are$(rounded) A and B fragments */
       const float *of_block = sBlock + mb * $(K) + frag_col;
       float x[2][4] = {{0}};
       TILE_UNROLL

@@ -189,7 +189,7 @@ enum {
       }
     }
 
-    /* X' = S' E' and O = Q S: the accumulators of S' are, rounded, A and B fragments */
+    /* X' = S' E' and O = Q S: the accumulators of S' are$(rounded) A and B fragments */
     float x[2 * ROW_BLOCKS][4] = {{0}}, out[ROW_BLOCKS][2][4] = {{{0}}};
     TILE_UNROLL
     for (int kb = 0; kb < $(K) / 16; kb++) {

@@ -8,7 +8,7 @@
 //% -- reads itself, so the same names say where its elements of the first block are, and (t_row, t_col)
 //% -- where they are in a transposed one. mma_m16n8k16_f32 multiplies floats to fp32's precision.
 //% --
-//% -- In: kind. Out: f32, whether elements are floats; size, the bytes of an element; pair, the type of
+//% -- In: kind, square_p, delta (walk.k.c). Out: f32, whether elements are floats; size, the bytes of an element; pair, the type of
 //% -- two, and pack, ld_pair and st_pair, functions of C that make, load and store one; unroll, for loops
 //% -- over products, which in fp32 are long: unrolled, more of them would be in flight than there are
 //% -- registers for; functions of Lua that return text:
@@ -16,12 +16,13 @@
 //% --   lo(x), hi(x)          the halves of a pair as numbers
 //% --   load_a(x, at, row)    an A operand stored [m][k], whose rows lie `row` elements apart
 //% --   load_b(x, at, row)    a B operand stored [n][k]: x of 8 columns, x + 2 of the next 8
-//% --   load_a_trans(x, at, row), load_b_trans(x, at, row)   stored [k][m], [k][n]; `at` from
-//% --   at_a_trans(tile, m, k, row), at_b_trans(tile, k, n, row)   the lane's place in the 16 x 16 there
+//% --   load_a_trans(x, at, row), load_b_trans(x, at, row)   stored [k][m], [k][n]
+//% --   at_b_trans(tile, k, n, row)   the lane's place in the block at (k, n), for the last
 //% --
 //% -- and print_operand_functions(), print_operand_places().
 //% f32 = kind == "f32"
 //% size, pair = f32 and 4 or 2, f32 and "tile_f2" or "u32"
+//% rounded = f32 and "" or ", rounded," -- of what a comment says is an operand
 //% unroll = f32 and "TILE_ROLLED" or "TILE_UNROLL"
 //% pack = f32 and "to_pair" or "pack_" .. kind .. "x2"
 //% ld_pair, st_pair = f32 and "ld_f32x2" or "ld_u32", f32 and "st_pair" or "st_u32"
@@ -35,11 +36,10 @@
 //%   if f32 then return "load_operand_trans(" .. join(x, at, row, second, third) .. ")" end
 //%   return "ldmatrix_x4_trans(" .. x .. ", " .. at .. ")"
 //% end
-//% local function place(of, tile, r, c, row)
-//%   return tile .. " + (" .. r .. " + " .. of .. "_row) * " .. row .. " + " .. of .. "_col + " .. c
+//% function at_b_trans(tile, k, n, row)
+//%   local of = f32 and "t" or "a"
+//%   return tile .. " + (" .. k .. " + " .. of .. "_row) * " .. row .. " + " .. of .. "_col + " .. n
 //% end
-//% function at_a_trans(tile, m, k, row) return place(f32 and "t" or "b", tile, k, m, row) end
-//% function at_b_trans(tile, k, n, row) return place(f32 and "t" or "a", tile, k, n, row) end
 //% function load_a(x, at, row) return load(x, at, "8 * " .. row, "8") end
 //% function load_b(x, at, row) return load(x, at, "8", "8 * " .. row) end
 //% function load_a_trans(x, at, row) return load_trans(x, at, row, "8", "8 * " .. row) end
@@ -74,10 +74,12 @@ TILE_FN void load_operand_trans(tile_f2 *x, const float *at, int row, int second
 //% end
 //% function print_operand_places()
 //% if f32 then
-  /* where this lane's elements of an 8 x 8 block of an operand are: A operands; B stored [n][k];
+  /* where this lane's elements of an 8 x 8 block of an operand are: A operands$((square_p or delta) and "; B stored [n][k]" or "");
    * either operand stored transposed */
   const int a_row = frag_row, a_col = frag_col;
+//% if square_p or delta then -- others have no B operands stored so
   const int b_row = frag_row, b_col = frag_col;
+//% end
   const int t_row = frag_col, t_col = frag_row;
 //% else
   /* this lane's row and column of an ldmatrix: A operands, and either operand stored transposed; B

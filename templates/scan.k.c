@@ -110,7 +110,7 @@ enum {
       }
     }
 
-    /* O = Q S: the accumulators of S' are, rounded, the B fragments of S */
+    /* O = Q S: the accumulators of S' are$(rounded) the B fragments of S */
     float out[ROW_BLOCKS][2][4] = {{{0}}};
     TILE_UNROLL
     for (int kb = 0; kb < $(K) / 16; kb++) {
