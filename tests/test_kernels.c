@@ -20,13 +20,15 @@ static double now_ms(void) {
   return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
+enum { A_FEW = 32 }; /* bytes a thread */
+
 /* ptxas says "0 bytes spill stores, 0 bytes spill loads" for each function. */
-static void assert_no_spills(const char *log) {
+static void assert_spills(const char *log, int most) {
   int seen = 0;
   for (const char *at = log; (at = strstr(at, " bytes spill stores")); at++, seen++) {
     const char *number = at;
     while (number > log && number[-1] >= '0' && number[-1] <= '9') number--;
-    assert_int_equal(atoi(number), 0);
+    assert_true(atoi(number) <= most);
   }
   assert_true(seen > 0);
 }
@@ -44,7 +46,7 @@ static void compile_as(const char *path, const char *text, const struct gen_conf
   assert_string_equal(error_text(&err), "");
   const double ms = now_ms() - start;
   if (ms > slowest_ms) slowest_ms = ms;
-  assert_no_spills(r.log);
+  assert_spills(r.log, c->dtype == MKC_F32 ? A_FEW : 0);
   if (strstr(r.log, "warning") || strstr(r.log, "(C7")) fail_msg("%s %s: %s", path, c->arch, r.log);
   nvrtc_result_finish(&r);
   op_source_finish(&s);
@@ -94,7 +96,7 @@ static void test_all_architectures(void **state) {
   print_message("slowest: %.0f ms from spec to cubin\n", slowest_ms);
 }
 
-/* Larger states, in fp32, spill a little. */
+/* In fp32 ptxas takes all registers, and may spill a few: more where states are larger. */
 static void test_fp32(void **state) {
   (void)state;
   if (!nvrtc) skip();
@@ -208,7 +210,7 @@ static void compile_conformance(const char *name, const char *arch) {
       .source = buf_text(&source), .arch = arch, .kind = NVRTC_CUBIN, .verbose = true};
   nvrtc_compile(nvrtc, &job, &r, &err);
   if (err.status) fail_msg("%s %s: %s", file, arch, error_text(&err));
-  assert_no_spills(r.log);
+  assert_spills(r.log, 0);
   nvrtc_result_finish(&r);
   buf_finish(&source);
   free(text);
