@@ -134,7 +134,9 @@ static void sweep_archs(const struct op_device *device) {
                         .dk = cases[i].dk,
                         .dv = cases[i].dv,
                         .gates = cases[i].gates,
-                        .dtype = fp32 || i % 3 == 2 ? MKC_F32 : i % 2 ? MKC_F16 : MKC_BF16,
+                        .dtype = fp32 || i % 3 == 2 ? MKC_F32
+                                 : i % 2            ? MKC_F16
+                                                    : MKC_BF16,
                         .B = 1,
                         .T = 150,
                         .H = 2,

@@ -266,14 +266,10 @@ static int close_nvrtc(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_all_architectures),
-      cmocka_unit_test(test_step),
-      cmocka_unit_test(test_step_fenwick),
-      cmocka_unit_test(test_fp32),
-      cmocka_unit_test(test_expressions),
-      cmocka_unit_test(test_names),
-      cmocka_unit_test(test_row_programs),
-      cmocka_unit_test(test_channel_decays),
+      cmocka_unit_test(test_all_architectures), cmocka_unit_test(test_step),
+      cmocka_unit_test(test_step_fenwick),      cmocka_unit_test(test_fp32),
+      cmocka_unit_test(test_expressions),       cmocka_unit_test(test_names),
+      cmocka_unit_test(test_row_programs),      cmocka_unit_test(test_channel_decays),
       cmocka_unit_test(test_vocabulary),
   };
   return cmocka_run_group_tests(tests, open_nvrtc, close_nvrtc);
