@@ -23,16 +23,15 @@ static const char *lacks(const struct variant *v, const struct gen_config *confi
   const char *what = levels_lacks(&v->branches[0], a);
   if (!what) what = lacks_in_transition(&v->branches[0]);
   if (!what && v->normaliser) what = "slot normaliser: under fenwick";
-  if (!what && config->dtype == MKC_F32) what = "only bf16 and fp16";
   if (!what) what = scan_lacks_but_mask(v, a);
   return what ? what : scan_lacks_in_config(config, all_chunks, NCHUNKS, a);
 }
 
 /* ---- sizes: what the template's enum computes, too ---- */
 
-/* Of a state in 16 bits, for a block. Mirrors SLOT of the template. */
+/* Of a state in the op's type, for a block. Mirrors SLOT of the template. */
 static int slot_bytes(const struct plan *p) {
-  return 2 * scan_round_up(p->config.dk, 16) * p->dv_tile;
+  return scan_element_bytes(&p->config) * scan_round_up(p->config.dk, 16) * p->dv_tile;
 }
 
 /* Mirrors SMEM_BYTES of the template without its slots; the CPU device refuses a launch with less.
@@ -46,7 +45,7 @@ static int smem_bytes(const struct plan *p, const struct variant *v,
   scan_tiles(v, roles, &tiles);
   const int v_tile = chunk * (p->dv_tile + PAD);
   const int stage = 2 * chunk * (scan_round_up(p->config.dk, 16) + PAD) + (1 + tiles.n) * v_tile;
-  return 2 * (p->stages * stage + chunk * (chunk + PAD) + v_tile) +
+  return scan_element_bytes(&p->config) * (p->stages * stage + chunk * (chunk + PAD) + v_tile) +
          p->stages * levels_tile_bytes(b, chunk) + 2 * 4 * scan_table_floats(b, roles, &p->config);
 }
 
@@ -54,6 +53,7 @@ static int smem_bytes(const struct plan *p, const struct variant *v,
  * of it, fragments, addresses. Fitted to what ptxas takes. */
 static int registers_wanted(const struct plan *p) {
   const int dk = scan_round_up(p->config.dk, 16), chunk = p->config.chunk;
+  if (p->config.dtype == MKC_F32) return (dk / 2 + chunk) / (p->halves ? 2 : 1) + 130;
   if (p->halves && chunk * dk <= 64 * 128) return chunk * dk / 128 + 122; /* keeps its rows of Q */
   return (dk / 2 + chunk) / (p->halves ? 2 : 1) + 90;
 }
@@ -85,19 +85,22 @@ static void predict_steps(struct plan *p) {
   const double warps = p->threads / 32 / (p->halves ? 1.7 : 1), waits = p->halves ? 0.6 : 1;
   const double of_slot = 0.001 * p->config.dk * live_slots(p->config.chunk);
   p->alone_ns = waits * (0.9 + 0.2 * live_slots(p->config.chunk)) * ns_a_token;
-  p->share_ns = warps * size * (0.165 + 0.0011 * p->config.dk + of_slot) * ns_a_token;
+  p->share_ns = warps * size * (0.165 + 0.0011 * p->config.dk + of_slot) * ns_a_token *
+                scan_products(&p->config);
 }
 
 static void predict_rates(struct plan *p, double other_bytes) {
   const double dk = p->config.dk, dv = p->config.dv, again = p->blocks_a_head - 1;
   const double chunk = p->config.chunk;
   const struct target *t = p->target;
-  p->bytes = 2 * (2 * dk + 2 * dv) + other_bytes;
+  const double mma_tflops = t->mma_tflops / scan_products(&p->config);
+  const double element = scan_element_bytes(&p->config);
+  p->bytes = element * (2 * dk + 2 * dv) + other_bytes;
   p->flops = 2 * dk * dv * (1 + live_slots(p->config.chunk)) + 2 * chunk * (dk + dv);
-  const double memory = p->bytes / t->copy_gbs, tensor = p->flops / t->mma_tflops / 1e3;
+  const double memory = p->bytes / t->copy_gbs, tensor = p->flops / mma_tflops / 1e3;
   p->floor_ns = fmax(memory, tensor);
-  const double l2 = 4 * dk * again / (2 * t->copy_gbs);
-  const double p_again = 2 * chunk * dk * again / t->mma_tflops / 1e3;
+  const double l2 = 2 * element * dk * again / (2 * t->copy_gbs);
+  const double p_again = 2 * chunk * dk * again / mma_tflops / 1e3;
   p->rate_ns = fmax(memory + l2, tensor + p_again);
 }
 

@@ -30,26 +30,26 @@
 //% square_p, decay_inputs = true, {}
 //% include("templates/walk.k.c")
 //% include("templates/levels.k.c")
-//% local keep_q = halves == 2 and chunk * dk_pad <= 64 * 128 -- 64 registers
+//% local keep_q = halves == 2 and kind ~= "f32" and chunk * dk_pad <= 64 * 128 -- 64 registers
 //% print_title()
 
 enum {
 //% print_sizes("ROW_BLOCKS % WARPS", "of P")
 //% print_tile_enum()
-  SMEM_P = $(last) + 2 * STAGES * V_TILE,
-  SMEM_O = SMEM_P + 2 * CHUNK * P_ROW,
-//% last = "SMEM_O + 2 * V_TILE"
+  SMEM_P = $(last) + $(size) * STAGES * V_TILE,
+  SMEM_O = SMEM_P + $(size) * CHUNK * P_ROW,
+//% last = "SMEM_O + " .. size .. " * V_TILE"
 //% print_level_enum()
 //% if near_slots > 0 then
 
-  /* a state: for each 16 rows of S' and columns of dk four words a lane */
-  SLOT = (DV_TILE / 16) * ($(K) / 16) * 32 * 4,
+  /* a state: for each 16 rows of S' and columns of dk $(f32 and "eight" or "four") words a lane */
+  SLOT = (DV_TILE / 16) * ($(K) / 16) * 32 * $(2 * size),
   NEAR_SLOTS = $(near_slots), /* states in shared memory: of blocks of CHUNK tokens, 2 CHUNK, ... */
   SMEM_SLOTS = ($(last) + 15) / 16 * 16,
 //% last = "SMEM_SLOTS + 4 * NEAR_SLOTS * SLOT"
 //% else
 
-  SLOT = (DV_TILE / 16) * ($(K) / 16) * 32 * 4, /* a state: for each 16 rows of S' and columns of dk four words a lane */
+  SLOT = (DV_TILE / 16) * ($(K) / 16) * 32 * $(2 * size), /* a state: for each 16 rows of S' and columns of dk $(f32 and "eight" or "four") words a lane */
 //% end
 //% if token then
   SMEM_TABLE = $(last),
@@ -62,13 +62,31 @@ enum {
 //% print_functions()
 //% print_level_functions()
 
-/* the state of 16 rows of S', rounded, in the order of the B operands of Q S; to, from: the lane's */
+/* Four pairs of 16 columns of dk, in the order of the B operands of Q S; memory: the lane's in a slot. */
+TILE_FN void load_pairs($(pair) *pairs, const u32 *memory, int kb) {
+//% if f32 then
+  const tile_f4 x = ld_f32x4(memory + 256 * kb), y = ld_f32x4(memory + 256 * kb + 128);
+  pairs[0] = to_pair(x.x, x.y);
+  pairs[1] = to_pair(x.z, x.w);
+  pairs[2] = to_pair(y.x, y.y);
+  pairs[3] = to_pair(y.z, y.w);
+//% else
+  ld_u32x4(pairs, memory + 128 * kb);
+//% end
+}
+
+/* the state of the warp's rows of S'$(f32 and "" or ", rounded") */
 TILE_FN void store_state(u32 *to, float state[$(k_of_warp) / 8][4]) {
   TILE_UNROLL
   for (int kb = 0; kb < $(k_of_warp) / 16; kb++) {
     const float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
+//% if f32 then
+    st_f32x4(to + 256 * kb, s0[0], s0[1], s1[0], s1[1]);
+    st_f32x4(to + 256 * kb + 128, s0[2], s0[3], s1[2], s1[3]);
+//% else
     st_u32x4(to + 128 * kb, pack_$(kind)x2(s0[0], s0[1]), pack_$(kind)x2(s1[0], s1[1]),
              pack_$(kind)x2(s0[2], s0[3]), pack_$(kind)x2(s1[2], s1[3]));
+//% end
   }
 }
 
@@ -76,17 +94,17 @@ TILE_FN void add_state(float state[$(k_of_warp) / 8][4], const u32 *from$(decay 
   TILE_UNROLL
   for (int kb = 0; kb < $(k_of_warp) / 16; kb++) {
     float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
-    u32 s[4];
-    ld_u32x4(s, from + 128 * kb);
+    $(pair) s[4];
+    load_pairs(s, from, kb);
 //% local by = decay and "factor * " or ""
-    s0[0] += $(by)$(kind)lo_f32(s[0]);
-    s0[1] += $(by)$(kind)hi_f32(s[0]);
-    s1[0] += $(by)$(kind)lo_f32(s[1]);
-    s1[1] += $(by)$(kind)hi_f32(s[1]);
-    s0[2] += $(by)$(kind)lo_f32(s[2]);
-    s0[3] += $(by)$(kind)hi_f32(s[2]);
-    s1[2] += $(by)$(kind)lo_f32(s[3]);
-    s1[3] += $(by)$(kind)hi_f32(s[3]);
+    s0[0] += $(by)$(lo"s[0]");
+    s0[1] += $(by)$(hi"s[0]");
+    s1[0] += $(by)$(lo"s[1]");
+    s1[1] += $(by)$(hi"s[1]");
+    s0[2] += $(by)$(lo"s[2]");
+    s0[3] += $(by)$(hi"s[2]");
+    s1[2] += $(by)$(lo"s[3]");
+    s1[3] += $(by)$(hi"s[3]");
   }
 }
 
@@ -121,10 +139,10 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
   const u32 first_chunk = (u32)(position / CHUNK);
 //% if halves == 2 then
   /* in a slot: what meets the warp's columns of Q S, and the half of it that the warp makes */
-  const int read_at = column * ($(K) / 16) * 128 + 4 * lane;
-  const int lane_at = read_at + half * ($(K) / 32) * 128;
+  const int read_at = column * ($(K) / 16) * $(64 * size) + 4 * lane;
+  const int lane_at = read_at + half * ($(K) / 32) * $(64 * size);
 //% else
-  const int lane_at = warp * ($(K) / 16) * 128 + 4 * lane; /* in a slot */
+  const int lane_at = warp * ($(K) / 16) * $(64 * size) + 4 * lane; /* in a slot */
 //% end
 //% if near_slots > 0 then
   u32 *near = sSlots + lane_at;
@@ -156,15 +174,15 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
         const $(element) *q_rows = q + (16 * row_block + a_row) * QK_ROW + a_col;
         const $(element) *k_rows = k + (16 * col_block + b_row) * QK_ROW + b_col;
         float p[4][4] = {{0}};
-        TILE_UNROLL
+        $(unroll)
         for (int kb = 0; kb < $(K) / 16; kb++) {
-          u32 aq[4], bk[4];
-          ldmatrix_x4(aq, q_rows + 16 * kb);
-          ldmatrix_x4(bk, k_rows + 16 * kb);
+          $(pair) aq[4], bk[4];
+          $(load_a("aq", "q_rows + 16 * kb", "QK_ROW"));
+          $(load_b("bk", "k_rows + 16 * kb", "QK_ROW"));
           mma_m16n8k16_$(kind)(p[0], aq, bk);
           mma_m16n8k16_$(kind)(p[1], aq, bk + 2);
           if (col_block < row_block) {
-            ldmatrix_x4(bk, k_rows + 16 * QK_ROW + 16 * kb);
+            $(load_b("bk", "k_rows + 16 * QK_ROW + 16 * kb", "QK_ROW"));
             mma_m16n8k16_$(kind)(p[2], aq, bk);
             mma_m16n8k16_$(kind)(p[3], aq, bk + 2);
           }
@@ -173,6 +191,9 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
         const float *w0 = weights + i0 * LEVEL_ROW, *w1 = weights + i1 * LEVEL_ROW;
 //% if decay then
         const float b0 = table[SUM + i0], b1 = table[SUM + i1];
+//% end
+//% if decay and f32 then
+        const float fine0 = table[FINE + i0], fine1 = table[FINE + i1];
 //% end
         TILE_UNROLL
         for (int nb = 0; nb < $(chunk == 16 and 2 or 4); nb++) {
@@ -190,19 +211,22 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
           p[nb][3] *= w1[bit_length((u32)(i1 ^ (j + 1)))];
 //% if decay then
           const tile_f2 b = ld_f32x2(table + SUM + j);
+//% if f32 then
+          const tile_f2 fine = ld_f32x2(table + FINE + j);
+//% end
           /* by select: 2^x overflows above the diagonal */
-          p[nb][0] = j <= i0 ? p[nb][0] * tile_exp2(b0 - b.x) : 0.0f;
-          p[nb][1] = j + 1 <= i0 ? p[nb][1] * tile_exp2(b0 - b.y) : 0.0f;
-          p[nb][2] = j <= i1 ? p[nb][2] * tile_exp2(b1 - b.x) : 0.0f;
-          p[nb][3] = j + 1 <= i1 ? p[nb][3] * tile_exp2(b1 - b.y) : 0.0f;
+          p[nb][0] = j <= i0 ? p[nb][0] * tile_exp2($(since("b", 0, "x"))) : 0.0f;
+          p[nb][1] = j + 1 <= i0 ? p[nb][1] * tile_exp2($(since("b", 0, "y"))) : 0.0f;
+          p[nb][2] = j <= i1 ? p[nb][2] * tile_exp2($(since("b", 1, "x"))) : 0.0f;
+          p[nb][3] = j + 1 <= i1 ? p[nb][3] * tile_exp2($(since("b", 1, "y"))) : 0.0f;
 //% else
           p[nb][0] = j <= i0 ? p[nb][0] : 0.0f;
           p[nb][1] = j + 1 <= i0 ? p[nb][1] : 0.0f;
           p[nb][2] = j <= i1 ? p[nb][2] : 0.0f;
           p[nb][3] = j + 1 <= i1 ? p[nb][3] : 0.0f;
 //% end
-          st_u32(sP + i0 * P_ROW + j, pack_$(kind)x2(p[nb][0], p[nb][1]));
-          st_u32(sP + i1 * P_ROW + j, pack_$(kind)x2(p[nb][2], p[nb][3]));
+          $(st_pair)(sP + i0 * P_ROW + j, $(pack)(p[nb][0], p[nb][1]));
+          $(st_pair)(sP + i1 * P_ROW + j, $(pack)(p[nb][2], p[nb][3]));
         }
       }
     }
@@ -210,28 +234,28 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
     /* O = sum over the blocks before the chunk of diag(2^b w) Q S */
     float out[$(warp_blocks)][2][4] = {{{0}}};
 //% if keep_q then
-    u32 aq[$(warp_blocks)][$(K) / 16][4]; /* the warp's rows of Q, for all of the states */
+    $(pair) aq[$(warp_blocks)][$(K) / 16][4]; /* the warp's rows of Q, for all of the states */
     TILE_UNROLL
     for (int mb = 0; mb < $(warp_blocks); mb++)
       TILE_UNROLL
       for (int kb = 0; kb < $(K) / 16; kb++)
-        ldmatrix_x4(aq[mb][kb], q + ($(block_row("mb")) + a_row) * QK_ROW + a_col + 16 * kb);
+        $(load_a("aq[mb][kb]", "q + (" .. block_row("mb") .. " + a_row) * QK_ROW + a_col + 16 * kb", "QK_ROW"));
 //% end
     for (u32 left = live; left != 0; left &= left - 1) {
       const int slot = first_slot(left);
       float part[$(warp_blocks)][2][4] = {{{0}}};
       if (slot < slots) { /* where it is not, the weights are NaN */
         const u32 *from = $(at_slot)$(halves == 2 and " + (read_at - lane_at)" or "");
-        TILE_UNROLL
+        $(unroll)
         for (int kb = 0; kb < $(K) / 16; kb++) {
-          u32 s[4]; /* two B operands, of 8 columns of O each */
-          ld_u32x4(s, from + 128 * kb);
+          $(pair) s[4]; /* two B operands, of 8 columns of O each */
+          load_pairs(s, from, kb);
           TILE_UNROLL
           for (int mb = 0; mb < $(warp_blocks); mb++) {
 //% local aq = keep_q and "aq[mb][kb]" or "aq"
 //% if not keep_q then
-            u32 aq[4];
-            ldmatrix_x4(aq, q + ($(block_row("mb")) + a_row) * QK_ROW + a_col + 16 * kb);
+            $(pair) aq[4];
+            $(load_a("aq", "q + (" .. block_row("mb") .. " + a_row) * QK_ROW + a_col + 16 * kb", "QK_ROW"));
 //% end
             mma_m16n8k16_$(kind)(part[mb][0], $(aq), s);
             mma_m16n8k16_$(kind)(part[mb][1], $(aq), s + 2);
@@ -268,7 +292,7 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
      * sequence ends inside the chunk, those of the smaller blocks up to there, if ht wants them.
      * S' = V' K; the warp's 16 columns of V, transposed, are the A operand. */
 //% if decay then
-    kept += table[SUM + CHUNK - 1];
+    kept += table[SUM + CHUNK - 1]$(f32 and " + table[FINE + CHUNK - 1]" or "");
 //% end
     const int end = chunk_rows(T, t0);
 //% if halves == 2 then
@@ -280,25 +304,25 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
       left -= rows;
       TILE_UNROLL
       for (int nb = 0; nb < $(k_of_warp) / 8; nb++) state[nb][0] = state[nb][1] = state[nb][2] = state[nb][3] = 0.0f;
-      TILE_UNROLL
+      $(unroll)
       for (int jb = 0; jb < ROW_BLOCKS; jb++) {
         if (16 * jb + 16 <= first_row || 16 * jb >= first_row + rows) continue;
-        u32 vf[4], vt[4];
+        $(pair) vf[4], vt[4];
         float w[4]; /* of the lane's rows of V, 0 outside the block */
         TILE_UNROLL
         for (int e = 0; e < 4; e++) {
           const int j = 16 * jb + frag_col + 8 * (e >> 1) + (e & 1);
           w[e] = j >= first_row && j < first_row + rows ? $(decay and "table[TO_END + j]" or write and "table[WRITE + j]" or "1.0f") : 0.0f;
         }
-        ldmatrix_x4_trans(vf, v + 16 * jb * V_ROW);
-        vt[0] = pack_$(kind)x2($(kind)lo_f32(vf[0]) * w[0], $(kind)hi_f32(vf[0]) * w[1]);
-        vt[1] = pack_$(kind)x2($(kind)lo_f32(vf[2]) * w[0], $(kind)hi_f32(vf[2]) * w[1]);
-        vt[2] = pack_$(kind)x2($(kind)lo_f32(vf[1]) * w[2], $(kind)hi_f32(vf[1]) * w[3]);
-        vt[3] = pack_$(kind)x2($(kind)lo_f32(vf[3]) * w[2], $(kind)hi_f32(vf[3]) * w[3]);
+        $(load_b_trans("vf", "v + 16 * jb * V_ROW", "V_ROW"));
+        vt[0] = $(pack)($(lo"vf[0]") * w[0], $(hi"vf[0]") * w[1]);
+        vt[1] = $(pack)($(lo"vf[2]") * w[0], $(hi"vf[2]") * w[1]);
+        vt[2] = $(pack)($(lo"vf[1]") * w[2], $(hi"vf[1]") * w[3]);
+        vt[3] = $(pack)($(lo"vf[3]") * w[2], $(hi"vf[3]") * w[3]);
         TILE_UNROLL
         for (int nb = 0; nb < $(k_of_warp) / 16; nb++) {
-          u32 bk[4];
-          ldmatrix_x4_trans(bk, k + (16 * jb + a_row) * QK_ROW + a_col + 16 * nb$(halves == 2 and " + half * (" .. k_of_warp .. ")" or ""));
+          $(pair) bk[4];
+          $(load_b_trans("bk", at_b_trans("k", "16 * jb", "16 * nb" .. (halves == 2 and " + half * (" .. k_of_warp .. ")" or ""), "QK_ROW"), "QK_ROW"));
           mma_m16n8k16_$(kind)(state[2 * nb], vt, bk);
           mma_m16n8k16_$(kind)(state[2 * nb + 1], vt, bk + 2);
         }
@@ -328,15 +352,15 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
 //% print_next_gates()
     TILE_UNROLL
     for (int jb = 0; jb < ROW_BLOCKS; jb++) { /* O += P V; the columns of V are the B operand */
-      u32 vf[4];
-      ldmatrix_x4_trans(vf, v + 16 * jb * V_ROW);
+      $(pair) vf[4];
+      $(load_b_trans("vf", "v + 16 * jb * V_ROW", "V_ROW"));
       TILE_UNROLL
       for (int mb = $(halves == 2 and "jb / 2" or "jb"); mb < $(warp_blocks); mb++) {
-        u32 ap[4];
+        $(pair) ap[4];
 //% if halves == 2 then
         if (jb > 2 * mb + half) continue;
 //% end
-        ldmatrix_x4(ap, sP + ($(block_row("mb")) + a_row) * P_ROW + a_col + 16 * jb);
+        $(load_a("ap", "sP + (" .. block_row("mb") .. " + a_row) * P_ROW + a_col + 16 * jb", "P_ROW"));
         mma_m16n8k16_$(kind)(out[mb][0], ap, vf);
         mma_m16n8k16_$(kind)(out[mb][1], ap, vf + 2);
       }

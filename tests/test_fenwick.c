@@ -383,7 +383,9 @@ static void test_lengths(void **state) {
       char *text = spec_text(transitions[(k + 1) % NTRANSITIONS], fenwick);
       const struct op_case c = {.path = "t.lua",
                                 .text = text,
-                                .dtype = k % 4 == 3 ? MKC_F16 : MKC_BF16,
+                                .dtype = k % 4 == 3   ? MKC_F16
+                                         : k % 4 == 1 ? MKC_F32
+                                                      : MKC_BF16,
                                 .B = 1,
                                 .T = (1 << n) + more,
                                 .H = n < 3 ? 8 : 1,

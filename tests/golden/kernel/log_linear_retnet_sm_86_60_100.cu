@@ -354,7 +354,12 @@ TILE_FN void load_weights(float *restrict dst, const float *restrict src, i64 st
   }
 }
 
-/* the state of 16 rows of S', rounded, in the order of the B operands of Q S; to, from: the lane's */
+/* Four pairs of 16 columns of dk, in the order of the B operands of Q S; memory: the lane's in a slot. */
+TILE_FN void load_pairs(u32 *pairs, const u32 *memory, int kb) {
+  ld_u32x4(pairs, memory + 128 * kb);
+}
+
+/* the state of the warp's rows of S', rounded */
 TILE_FN void store_state(u32 *to, float state[DK_PAD / 2 / 8][4]) {
   TILE_UNROLL
   for (int kb = 0; kb < DK_PAD / 2 / 16; kb++) {
@@ -369,7 +374,7 @@ TILE_FN void add_state(float state[DK_PAD / 2 / 8][4], const u32 *from, float fa
   for (int kb = 0; kb < DK_PAD / 2 / 16; kb++) {
     float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
     u32 s[4];
-    ld_u32x4(s, from + 128 * kb);
+    load_pairs(s, from, kb);
     s0[0] += factor * bf16lo_f32(s[0]);
     s0[1] += factor * bf16hi_f32(s[0]);
     s1[0] += factor * bf16lo_f32(s[1]);
@@ -585,7 +590,7 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
         TILE_UNROLL
         for (int kb = 0; kb < DK_PAD / 16; kb++) {
           u32 s[4]; /* two B operands, of 8 columns of O each */
-          ld_u32x4(s, from + 128 * kb);
+          load_pairs(s, from, kb);
           TILE_UNROLL
           for (int mb = 0; mb < ROW_BLOCKS / 2; mb++) {
             mma_m16n8k16_bf16(part[mb][0], aq[mb][kb], s);
