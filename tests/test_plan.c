@@ -264,9 +264,6 @@ static void test_sizes_are_refused_with_what_works(void **state) {
   assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "shared memory; a block has 101376");
   assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "note: what fits is chunk=32, 16");
   c = config("sm_90a", 64, 64);
-  c.dtype = MKC_F32;
-  assert_refused(V("mask = fenwick(input { \"lambda\", levels })"), c, MKC_E_NO_SCHEDULE,
-                 "only bf16 and fp16");
   assert_refused(V(""), config("sm_70", 64, 64), MKC_E_ARCHITECTURE, "known: sm_80");
 }
 
