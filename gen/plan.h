@@ -67,6 +67,7 @@ extern const struct schedule schedule_channel;       /* schedule_channel.c */
 extern const struct schedule schedule_channel_delta; /* schedule_channel_delta.c */
 extern const struct schedule schedule_delta;         /* schedule_delta.c */
 extern const struct schedule schedule_fenwick;       /* schedule_fenwick.c */
+extern const struct schedule schedule_fenwick_eager; /* schedule_fenwick_eager.c */
 extern const struct schedule schedule_step;          /* schedule_step.c */
 extern const struct schedule schedule_step_fenwick;  /* schedule_step_fenwick.c */
 

@@ -40,13 +40,6 @@ static const char *lacks(const struct variant *v, const struct gen_config *confi
 
 /* ---- sizes: what the template's enum computes, too ---- */
 
-/* Floats of a chunk's token table: the write, the erase and the read weight. */
-static int table_floats(const struct delta_form *f, int chunk) {
-  const struct scan_roles *r = &f->roles;
-  const int weights = (r->k.nterms + r->v.nterms > 0) + (f->nterms > 0) + (r->q.nterms > 0);
-  return weights * (chunk < 32 ? 32 : chunk);
-}
-
 /* Mirrors SMEM_BYTES of the template; the CPU device refuses a launch with less. */
 static int smem_bytes(const struct plan *p, const struct variant *v, const struct delta_form *f) {
   enum { PAD = 8, BLOCK = 16, DIAGONAL_ROW = 24 }; /* elements a row; tokens; floats a row */
@@ -61,7 +54,7 @@ static int smem_bytes(const struct plan *p, const struct variant *v, const struc
   const int keys = (p->config.dtype == MKC_F32 ? 0 : 2) + (vector == 'k');
   const int elements =
       p->stages * stage + keys * qk_tile + delta_p_tiles(&p->config) * p_tile + v_tile;
-  const int floats = chunk * DIAGONAL_ROW + 2 * table_floats(f, chunk);
+  const int floats = chunk * DIAGONAL_ROW + 2 * delta_table_floats(&p->config, &v->branches[0], f);
   return scan_element_bytes(&p->config) * elements + 4 * floats +
          channel_factor_bytes(p, &v->branches[0], 1);
 }

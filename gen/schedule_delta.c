@@ -43,14 +43,14 @@ static const char *lacks(const struct variant *v, const struct gen_config *confi
 
 /* ---- sizes: what the template's enum computes, too ---- */
 
-/* Floats of a chunk's token table. Mirrors TABLE of templates/tokens.k.c. */
-static int table_floats(const struct gen_config *c, const struct branch *b,
-                        const struct delta_form *f) {
+int delta_table_floats(const struct gen_config *c, const struct branch *b,
+                       const struct delta_form *f) {
   const int row = c->chunk < 32 ? 32 : c->chunk, of_a_sum = c->dtype == MKC_F32 ? 2 : 1;
   const struct scan_roles *r = &f->roles;
   const int weights = (r->k.nterms + r->v.nterms > 0) + (f->nterms > 0) + (r->q.nterms > 0);
   const int sums = 1 + (f->decayed_with != NULL);
-  return weights * row + (b->decay != DECAY_NONE ? (of_a_sum * sums + 3) * row + 16 : 0);
+  const bool summed = b->decay != DECAY_NONE && b->decay != DECAY_CHANNEL; /* by the token */
+  return weights * row + (summed ? (of_a_sum * sums + 3) * row + 16 : 0);
 }
 
 int delta_p_tiles(const struct gen_config *c) {
@@ -66,7 +66,7 @@ static int smem_bytes(const struct plan *p, const struct variant *v, const struc
   const int qk_tile = chunk * (scan_round_up(p->config.dk, 16) + PAD);
   const int v_tile = chunk * (p->dv_tile + PAD), p_tile = chunk * (chunk + PAD);
   const int stage = keys * qk_tile + (1 + tiles.n) * v_tile;
-  const int floats = chunk * DIAGONAL_ROW + 2 * table_floats(&p->config, &v->branches[0], f);
+  const int floats = chunk * DIAGONAL_ROW + 2 * delta_table_floats(&p->config, &v->branches[0], f);
   const int elements = p->stages * stage + delta_p_tiles(&p->config) * p_tile + v_tile;
   return scan_element_bytes(&p->config) * elements + 4 * floats;
 }

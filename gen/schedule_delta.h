@@ -33,7 +33,16 @@ int delta_p_tiles(const struct gen_config *c);
 /* The tile that holds E: "k", "q" or one of its own, "e". */
 const char *delta_vector_tile(const struct delta_form *f);
 
-/* schedule_delta_slots.c: of the kernels with and without decays over dk. */
+/* Floats of a chunk's token table. Mirrors TABLE of templates/tokens.k.c. */
+int delta_table_floats(const struct gen_config *c, const struct branch *b,
+                       const struct delta_form *f);
+
+/* ---- schedule_delta_slots.c: of the kernels with and without decays over dk ---- */
+
+/* All the code; then the vectors. */
+void delta_emit_code(struct emission *e, const struct delta_form *f, struct scan_reads *reads);
+void delta_emit_roles(struct emission *e, const struct delta_form *f);
+
 void schedule_delta_slots(struct emission *e);
 
 #endif

@@ -29,18 +29,26 @@ static void emit_before(struct emission *e, const struct delta_form *f, struct s
   scan_emit_terms(e, "besides", logs, n, JOIN_SUM, reads);
 }
 
-void schedule_delta_slots(struct emission *e) {
+void delta_emit_code(struct emission *e, const struct delta_form *f, struct scan_reads *reads) {
+  const bool own = *delta_vector_tile(f) == 'e';
+  scan_emit_code(e, &f->roles, reads);
+  scan_emit_terms(e, "erase", f->terms, f->nterms, JOIN_PRODUCT, reads);
+  scan_emit_row(e, "row_e", own ? f->vector.row : NULL, reads);
+  emit_before(e, f, reads);
+}
+
+void delta_emit_roles(struct emission *e, const struct delta_form *f) {
   const struct branch *b = &e->v->branches[0];
+  scan_emit_roles(e, &f->roles);
+  emit_vector(e, f);
+  if (b->decay == DECAY_CHANNEL) channel_emit_decay_inputs(e, b);
+}
+
+void schedule_delta_slots(struct emission *e) {
   struct delta_form form;
   struct scan_reads reads = {.head = false};
-  delta_form_of(b, e->arena, &form);
-  const bool own = *delta_vector_tile(&form) == 'e';
-  scan_emit_code(e, &form.roles, &reads);
-  scan_emit_terms(e, "erase", form.terms, form.nterms, JOIN_PRODUCT, &reads);
-  scan_emit_row(e, "row_e", own ? form.vector.row : NULL, &reads);
-  emit_before(e, &form, &reads);
-  scan_emit_roles(e, &form.roles);
-  emit_vector(e, &form);
-  if (b->decay == DECAY_CHANNEL) channel_emit_decay_inputs(e, b);
+  delta_form_of(&e->v->branches[0], e->arena, &form);
+  delta_emit_code(e, &form, &reads);
+  delta_emit_roles(e, &form);
   scan_emit_arrays(e, &form.roles, &reads);
 }

@@ -41,7 +41,9 @@
 //% if code.inputs[1] then
 //%   pass("const op_args *a, " .. gate_parameters .. ", i64 t0, i64 T", join("&a", each(inputs, "%"), "t0, T"))
 //% end
-//% pass("int rows", "chunk_rows(T, t0)")
+//% pass(max_levels and "int skip, int rows" or "int rows",
+//%      max_levels and "chunk_skip(t0), chunk_rows(T, t0)" or "chunk_rows(T, t0)")
+//% local inside = max_levels and "row >= skip && row < rows" or "row < rows"
 //% local function log2_decay(part)
 //%   local values = {}
 //%   for i, x in ipairs(code.channels) do
@@ -162,8 +164,8 @@ TILE_FN void $(name)($(strict and "float *l" or splits_products and element .. "
 //% function print_factor_functions()
 //% print_log2_decay(channel_decay, false)
 
-/* The decay factors of a chunk's `rows` tokens$(decay_inputs[1] and ", in place of the input" or ""), and of each block of 16 their
- * product. A thread takes two channels of a block. Tokens past the end decay nothing. */
+/* The decay factors of a chunk's $(max_levels and "rows `skip` to `rows`" or "`rows` tokens")$(decay_inputs[1] and ", in place of the input" or ""), and of each block of 16 their
+ * product. A thread takes two channels of a block. $(max_levels and "The other rows" or "Tokens past the end") decay nothing. */
 TILE_FN void decay_factors($(join(unpack(parameters)))) {
   enum { PAIRS = $(K) / 2 };
   for (int i = tile_tid(); i < ROW_BLOCKS * PAIRS; i += THREADS) {
@@ -183,8 +185,8 @@ TILE_FN void decay_factors($(join(unpack(parameters)))) {
 //% for i, x in ipairs(decay_inputs) do
       const tile_f2 pair_$(x.field) = ld_f32x2($(i == 1 and "factors" or x.field) + at);
 //% end
-      const float x = row < rows ? $(log2_decay("x")) : 0.0f;
-      const float y = row < rows ? $(log2_decay("y")) : 0.0f;
+      const float x = $(inside) ? $(log2_decay("x")) : 0.0f;
+      const float y = $(inside) ? $(log2_decay("y")) : 0.0f;
       st_f32x2(factors + at, tile_exp2(x), tile_exp2(y));
       sum_x += x;
       sum_y += y;

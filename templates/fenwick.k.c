@@ -27,7 +27,7 @@
 //% keys = { { name = "q", field = q_field, array = q_array, row = row_q },
 //%          { name = "k", field = k_field, array = k_array, row = row_k } }
 //% delta, erase, erase_before, besides = false, false, false, false
-//% square_p, decay_inputs = true, {}
+//% square_p, keeps_state, decay_inputs = true, true, {}
 //% include("templates/walk.k.c")
 //% include("templates/levels.k.c")
 //% local keep_q = halves == 2 and kind ~= "f32" and chunk * dk_pad <= 64 * 128 -- 64 registers

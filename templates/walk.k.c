@@ -19,7 +19,8 @@
 //% --
 //% -- Where there are levels, the chunks lie on the grid of absolute positions: row i of chunk n is
 //% -- token n CHUNK - offset + i, and the first chunk lacks its first `offset` rows. The states are the
-//% -- template's then: print_last_states() is its function, for their way out.
+//% -- template's then: print_last_states() is its function, for their way out, and keeps_state says whether
+//% -- it has one in the registers `state`.
 //% --
 //% -- Out: K, the columns of dk that the matrix operations see; and functions of Lua, in the order
 //% -- in which a template calls them:
@@ -303,6 +304,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
 //% at(spec, scale.line)
   const float scale = $(scale.value);
 //% end
+//% if not max_levels or keeps_state then
 
 //% if halves == 2 then
   /* 16 rows of S' (dv), half the columns of dk, as mma accumulators */
@@ -310,6 +312,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
   /* rows 16 warp .. 16 warp + 15 of S' (dv), all columns of dk, as mma accumulators */
 //% end
   float state[$(k_of_warp) / 8][4] = {{0}};
+//% end
 //% if normaliser then print_rowsum_start() end
 //% if not max_levels then
   if (a.h0.at) {
@@ -407,7 +410,7 @@ TILE_KERNEL($(entry), op_args, THREADS, $(min_blocks)) {
     { /* what the next chunk's decays read, where this one's factors were */
       const i64 next = t0 + CHUNK;
       if (next < T) {
-        const int rows = chunk_rows(T, next);
+        const int $(max_levels and "skip = chunk_skip(next), " or "")rows = chunk_rows(T, next);
 //% for _, x in ipairs(loads) do
 //%   if x.late then print_load_of("        ", x) end
 //% end

@@ -74,7 +74,12 @@ static void sweep(const struct op_device *device, bool full) {
                                       "decayed_deltanet",
                                       "gla",
                                       "hgrn2",
-                                      "kda"};
+                                      "kda",
+                                      "log_linear_deltanet",
+                                      "log_linear_decayed_deltanet",
+                                      "log_linear_gated_deltanet",
+                                      "log_linear_gla",
+                                      "log_linear_kda"};
   enum { FIRST_TO_64 = 6 }; /* from here on chunks up to 64 */
   static const int sizes[][2] = {{64, 64}, {128, 128}, {60, 100}, {192, 20}, {100, 256}};
   static const int chunks[] = {0, 16, 0, 32, 64, 0, 128}, aligns[] = {0, 0, 4, 0, 2};

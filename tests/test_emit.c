@@ -84,6 +84,9 @@ static void test_goldens(void **state) {
   assert_kernel_golden("gdn2", "sm_86", 60, 100);
   assert_kernel_golden("log_linear_mamba2", "sm_90a", 128, 64);
   assert_kernel_golden("log_linear_retnet", "sm_86", 60, 100);
+  assert_kernel_golden("log_linear_gated_deltanet", "sm_90a", 128, 128);
+  assert_kernel_golden("log_linear_gla", "sm_80", 64, 64);
+  assert_kernel_golden("log_linear_kda", "sm_90a", 60, 100);
   assert_test_spec_golden("row_program", "sm_90a", 100, 64);
 }
 

@@ -33,7 +33,8 @@ static void assert_spills(const char *log, int most) {
   assert_true(seen > 0);
 }
 
-static void compile_as(const char *path, const char *text, const struct gen_config *c) {
+static void compile_as(const char *path, const char *text, const struct gen_config *c,
+                       int most_spills) {
   struct op_source s;
   struct error err = {0};
   struct nvrtc_result r = {0};
@@ -46,7 +47,7 @@ static void compile_as(const char *path, const char *text, const struct gen_conf
   assert_string_equal(error_text(&err), "");
   const double ms = now_ms() - start;
   if (ms > slowest_ms) slowest_ms = ms;
-  assert_spills(r.log, c->dtype == MKC_F32 ? A_FEW : 0);
+  assert_spills(r.log, most_spills);
   if (strstr(r.log, "warning") || strstr(r.log, "(C7")) fail_msg("%s %s: %s", path, c->arch, r.log);
   nvrtc_result_finish(&r);
   op_source_finish(&s);
@@ -55,7 +56,7 @@ static void compile_as(const char *path, const char *text, const struct gen_conf
 static void compile_pass(const char *path, const char *text, mkc_pass pass, const char *arch,
                          int dk, int dv) {
   const struct gen_config c = {.arch = arch, .pass = pass, .dtype = MKC_BF16, .dk = dk, .dv = dv};
-  compile_as(path, text, &c);
+  compile_as(path, text, &c, 0);
 }
 
 static void compile(const char *path, const char *text, const char *arch, int dk, int dv) {
@@ -114,7 +115,7 @@ static void test_fp32(void **state) {
                                  .dk = ops[i].dk,
                                  .dv = ops[i].dv,
                                  .chunk = ops[i].chunk};
-    compile_as(ops[i].path, embedded_find(ops[i].path)->data, &c);
+    compile_as(ops[i].path, embedded_find(ops[i].path)->data, &c, A_FEW);
   }
 }
 
@@ -195,6 +196,35 @@ static void test_channel_decays(void **state) {
   }
 }
 
+/* States through each chunk under a fenwick mask, the largest kernels there are. At 128/128 ptxas
+ * plans for the last register, and lets go of three numbers that are read once a chunk. */
+static void test_fenwick_eager(void **state) {
+  (void)state;
+  static const struct {
+    const char *name, *arch;
+    int dk, dv, most_spills;
+  } jobs[] = {
+      {"gated_deltanet", "sm_80", 128, 128, 0},
+      {"gated_deltanet", "sm_86", 128, 64, 0},
+      {"gated_deltanet", "sm_90a", 128, 128, 12},
+      {"gated_deltanet", "sm_100a", 64, 128, 0},
+      {"deltanet", "sm_90a", 64, 64, 0},
+      {"decayed_deltanet", "sm_120", 60, 100, 0},
+      {"gla", "sm_80", 128, 128, 0},
+      {"gla", "sm_120", 256, 64, 0},
+      {"kda", "sm_90a", 128, 128, 0},
+      {"kda", "sm_89", 100, 60, 0},
+  };
+  if (!nvrtc) skip();
+  for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++) {
+    char path[80];
+    snprintf(path, sizeof path, "specs/log_linear_%s.lua", jobs[i].name);
+    const struct gen_config c = {
+        .arch = jobs[i].arch, .dtype = MKC_BF16, .dk = jobs[i].dk, .dv = jobs[i].dv};
+    compile_as(path, embedded_find(path)->data, &c, jobs[i].most_spills);
+  }
+}
+
 /* The operations themselves, used by a schedule or not. */
 static void compile_conformance(const char *name, const char *arch) {
   char file[80];
@@ -270,7 +300,7 @@ int main(void) {
       cmocka_unit_test(test_step_fenwick),      cmocka_unit_test(test_fp32),
       cmocka_unit_test(test_expressions),       cmocka_unit_test(test_names),
       cmocka_unit_test(test_row_programs),      cmocka_unit_test(test_channel_decays),
-      cmocka_unit_test(test_vocabulary),
+      cmocka_unit_test(test_fenwick_eager),     cmocka_unit_test(test_vocabulary),
   };
   return cmocka_run_group_tests(tests, open_nvrtc, close_nvrtc);
 }

@@ -205,6 +205,12 @@ static void test_what_has_no_schedule_is_named(void **state) {
        "fenwick: slot mask: a factor that is neither fenwick nor a decay"},
       {V("mask = fenwick(softmax(input { \"l\", levels }))"),
        "fenwick: slot mask: a sum over levels"},
+      {V("transition = { delta(0.5) }, mask = fenwick(input { \"l\", levels }), normaliser = "
+         "rowsum"),
+       "fenwick_eager: slot normaliser: under fenwick"},
+      {V("transition = { identity - outer(input { \"w\", dk }, input { \"u\", dk }) },\n"
+         "mask = fenwick(input { \"l\", levels })"),
+       "fenwick_eager: slot transition: outer(b, a) with b not along k"},
       {V("mask = window(4)"), "slot mask: window"},
       {V("transition = { delta(0.5) }, normaliser = rowsum"), "delta: slot normaliser"},
       {V("transition = { decay(sigmoid(input { \"f\", dk })) }, normaliser = rowsum"),

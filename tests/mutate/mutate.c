@@ -37,6 +37,8 @@ static const struct survivor {
      "nothing reads the rows that are computed in place before the barrier behind the factors"},
     {"kda", "templates/walk.k.c", "barrier_sync();", "delete",
      "nothing reads the rows that are computed in place before the barrier behind the factors"},
+    {"log_linear_kda", "templates/walk.k.c", "barrier_sync();", "delete",
+     "nothing reads the rows that are computed in place before the barrier behind the factors"},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

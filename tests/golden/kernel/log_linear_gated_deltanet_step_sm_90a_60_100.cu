@@ -3,7 +3,7 @@
  *   S <- exp(g) S
  *   S <- (I - sigmoid(b) l2norm(k) l2norm(k)') S
  *   S <- S + l2norm(k) (sigmoid(b) * v)'
- *   o = (sum over levels of lambda S)' l2norm(q)
+ *   o = dk^-0.5 (sum over levels of lambda S)' l2norm(q)
  *   decay scalar, delta rule, fenwick, score linear
  *   input q [B,T,H,dk]
  *   input k [B,T,H,dk]
@@ -381,7 +381,7 @@ TILE_KERNEL(log_linear_gated_deltanet_step, op_args, THREADS, 5) {
         const int c = 32 * n + lane;
         if (c < levels)
           tokens[i * TOKEN + WEIGHT + c] =
-              c < levels ? in_lambda[t * a.in_lambda.token + c] : 0.0f;
+              0.129099444f * (c < levels ? in_lambda[t * a.in_lambda.token + c] : 0.0f);
       }
     }
     if (tile_tid() >= THREADS - TOKENS && THREADS - 1 - tile_tid() < count) {
