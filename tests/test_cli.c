@@ -187,7 +187,6 @@ static void no_schedule(void **state) {
   expect(state, "run @/low_rank.lua", 3, NULL, "transition: outer");
   expect(state, "check @/low_rank.lua", 0, "but for --pass step", NULL);
   expect(state, "run @/low_rank.lua --pass step --shape B=1,H=1", 0, "  state  relative", NULL);
-  expect(state, "run @/gated.lua --dtype fp32", 3, NULL, "bf16");
   expect(state, "run @/gated.lua --shape dk=98", 3, NULL, "dk is 98");
 }
 

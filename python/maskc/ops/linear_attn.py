@@ -2,8 +2,9 @@
 """Linear attention, with and without a normaliser, after fla.ops.linear_attn.
 
 A normalised call without states is one kernel. The state of a normalised call is a pair: that of
-the plain op, and z [N,1,H,K], the sum of the keys. No kernel carries z yet, so such a call runs the
-plain op twice: on v, and on columns of ones, whose o is the normaliser and whose state is z.
+the plain op, and z [N,1,H,K], the sum of the keys. Such a call runs the plain op twice: on v, and on
+columns of ones, whose o is the normaliser and whose state is z. (A normaliser's op has z in its n0
+and nt, too, but is not used for that yet.)
 """
 
 from ._call import chunked, recurrent, refuse_reverse, spec
