@@ -91,8 +91,8 @@ static void sweep(const struct op_device *device, bool full) {
   for (int s = 0; s < (int)(sizeof specs / sizeof *specs); s++)
     for (int d = 0; d < 5; d++)
       for (int t = 0; t < nlengths; t++, k++) {
-        const bool sampled = s < FIRST_TO_64 ? (k + s) % 4 == 0 : (k + d + s) % 5 == 0;
-        if (race ? (k + s) % 16 != 0 : !full && !sampled) continue; /* a covering sample */
+        const bool sampled = s < FIRST_TO_64 ? (k + s) % 7 == 0 : (k + d + s) % 9 == 0;
+        if (race ? (k + s) % 31 != 0 : !full && !sampled) continue; /* a covering sample */
         struct op_case c = {
             .dtype = MKC_BF16, .dk = sizes[d][0], .dv = sizes[d][1], .T = lengths[t]};
         c.B = 1 + k % 2;

@@ -129,7 +129,7 @@ check_cppcheck() {
 }
 
 check_tidy() {
-  (cd build && sed -n 's/.*"file": "\(.*\)".*/\1/p' compile_commands.json | grep -v embedded.c |
+  (cd build && sed -n 's/.*"file": "\(.*\)".*/\1/p' compile_commands.json | grep -vE 'embedded\.c|\.S$' |
     sort -u | xargs -n 4 -P 2 clang-tidy --quiet -p .)
 }
 

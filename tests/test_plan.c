@@ -269,7 +269,6 @@ static void test_sizes_are_refused_with_what_works(void **state) {
   c.chunk = 128;
   assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "shared memory; a block has 101376");
   assert_refused(V(""), c, MKC_E_NO_SCHEDULE, "note: what fits is chunk=32, 16");
-  c = config("sm_90a", 64, 64);
   assert_refused(V(""), config("sm_70", 64, 64), MKC_E_ARCHITECTURE, "known: sm_80");
 }
 
