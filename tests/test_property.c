@@ -83,7 +83,7 @@ static void random_shape(struct random *r, bool gpu, struct op_case *c) {
   if (!gpu) c->arch = archs[random_below(r, LENGTH(archs))];
 }
 
-/* A decode of the same spec under a Fenwick mask, which takes the place of decays in the mask. */
+/* The same spec under a Fenwick mask, which takes the place of decays in the mask. */
 static void put_under_fenwick(struct random *r, struct arena *a, struct op_case *c) {
   const char *end = strrchr(c->text, '}');
   c->text = arena_printf(a, "%.*s  mask = fenwick(input { \"weights\", levels }),\n}\n",
@@ -127,10 +127,14 @@ static bool may_be_refused(enum spec_kind kind, mkc_status status, const char *m
   case MKC_E_NO_SCHEDULE:
     /* several inputs over dk, in fp32, may be too much; one always fits (test_plan) */
     if (strstr(message, "(channel") && strstr(message, "of shared memory")) return true;
+    if (strstr(message, "(fenwick_eager") && strstr(message, "of shared memory")) return true;
     if (strstr(message, "no plan for ")) /* a row of dv in one block */
       return strstr(message, "the spec sums over dv") || strstr(message, "all channels in one") ||
              strstr(message, "the column of rowsum");
     if (strstr(message, "so many sums over channels")) return true;
+    if (strstr(message, "slot normaliser: under fenwick")) return true;
+    if (strstr(message, "step_fenwick: slot normaliser")) return true;
+    if (strstr(message, "fenwick_eager: only bf16 and fp16")) return true;
     /* "scan: slot q: ...", "step: concat in concat(a, b)" */
     return kind != SPEC_PLAIN && (strstr(message, ": slot ") || strstr(message, " in "));
   default: return false;
@@ -154,7 +158,7 @@ static bool forms_agree(const struct op_case *c, struct arena *a, struct error *
  * of many rows; of few it scatters. The state is right to what o is. */
 static bool is_right(const struct op_case *c, const struct op_outcome *r) {
   const double few = c->B * c->T * c->H < 100 ? 1.5 : 1;
-  const double tolerance = few * (c->dtype == MKC_BF16 ? 5e-3 : 1e-3);
+  const double tolerance = few * (c->dtype == MKC_BF16 ? r->fenwick ? 6e-3 : 5e-3 : 1e-3);
   if (c->pass == MKC_STEP || c->dtype == MKC_F32 || r->erases) return op_outcome_ok(c, r);
   return r->o <= tolerance && r->ht <= tolerance && r->same && r->intact;
 }
@@ -215,8 +219,7 @@ static void run_case(struct property *p, uint64_t seed) {
   struct op_case c = {
       .path = "t.lua", .text = spec.text, .settings = spec.settings, .nsettings = spec.nsettings};
   random_shape(&r, p->device.cu != NULL, &c);
-  if (c.pass == MKC_STEP && spec.kind == SPEC_PLAIN && random_chance(&r, 30))
-    put_under_fenwick(&r, &a, &c);
+  if (spec.kind == SPEC_PLAIN && random_chance(&r, 30)) put_under_fenwick(&r, &a, &c);
   const enum verdict verdict = try_case(p, &spec, &c, &a, &outcome, &err);
   p->count[verdict]++;
   if (verdict == RAN && outcome.o > p->worst) p->worst = outcome.o;
