@@ -3,10 +3,13 @@
 
 maskc.op(spec)      a spec as a function of arrays: NumPy on the CPU device, PyTorch on both
 maskc.Op            one pass at one size, close to the C API
+maskc.add_pack      ops that were compiled ahead of time
 maskc.ops           functions named as flash-linear-attention's (needs PyTorch)
 """
 
-from ._lib import library
+import os as _os
+
+from ._lib import check, context, library
 from .errors import (
     ArgumentError,
     EnvironmentLacksError,
@@ -27,6 +30,12 @@ def library_version():
     return library().mkc_version().decode()
 
 
+def add_pack(path):
+    """Adds a pack, a file that `maskc build --emit=pack` wrote: from now on ops come from it, where it
+    has them, in place of the compiler. It runs as code of the process: add what you would import."""
+    check(library().mkc_context_add_pack(context(), _os.fsencode(path)))
+
+
 __all__ = [
     "Arg",
     "ArgumentError",
@@ -38,6 +47,7 @@ __all__ = [
     "SpecError",
     "UsageError",
     "Variant",
+    "add_pack",
     "library_version",
     "op",
 ]

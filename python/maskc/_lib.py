@@ -90,6 +90,7 @@ _FUNCTIONS = {
     "mkc_status_string": (ctypes.c_char_p, [_INT]),
     "mkc_last_error": (ctypes.c_char_p, []),
     "mkc_context_create": (_INT, [ctypes.POINTER(ContextOptions), ctypes.POINTER(_POINTER)]),
+    "mkc_context_add_pack": (_INT, [_POINTER, ctypes.c_char_p]),
     "mkc_op_create": (_INT, [_POINTER, ctypes.POINTER(OpOptions), ctypes.POINTER(_POINTER)]),
     "mkc_op_destroy": (None, [_POINTER]),
     "mkc_op_prepare": (_INT, [_POINTER]),

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Op and maskc.op on NumPy arrays: results on the CPU device, and what is wrong with a call."""
 
+import os
 import pathlib
+import subprocess
 import tempfile
 import unittest
 
@@ -185,6 +187,27 @@ class Wrong(unittest.TestCase):
             maskc.op("linear_attention_elu")(q=a["q"], k=a["k"], v=a["v"], final_state=True)
         with self.assertRaisesRegex(ValueError, "state missing"):
             maskc.op("simple_gla", step=True)(**a)
+
+
+class Packs(unittest.TestCase):
+    def test_an_op_from_a_pack(self):
+        program = os.environ.get("MASKC")
+        if not program:
+            self.skipTest("no MASKC, the program")
+        with tempfile.TemporaryDirectory() as folder:
+            spec, pack = os.path.join(folder, "s.lua"), os.path.join(folder, "s.mkp")
+            with open(spec, "w") as f:
+                f.write('return variant { name = "only_in_a_pack", scale = 0.25 }')
+            command = [program, "build", spec, "--emit=pack", "--arch=cpu", f"--dk={K}", f"--dv={V}"]
+            subprocess.run([*command, "-o", pack], check=True, capture_output=True)
+            with self.assertRaisesRegex(maskc.MaskcError, "only_in_a_pack"):
+                maskc.Op("only_in_a_pack", dk=K, dv=V)
+            maskc.add_pack(pack)
+            self.assertIn("only_in_a_pack", maskc.Op("only_in_a_pack", dk=K, dv=V).source)
+
+    def test_no_pack(self):
+        with self.assertRaisesRegex(maskc.MaskcError, "/no.mkp"):
+            maskc.add_pack("/no.mkp")
 
 
 if __name__ == "__main__":
