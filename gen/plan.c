@@ -6,9 +6,9 @@
 #include <math.h>
 
 const struct schedule *const schedules[] = {
-    &schedule_scan,    &schedule_channel,       &schedule_delta, &schedule_channel_delta,
-    &schedule_fenwick, &schedule_fenwick_eager, &schedule_step,  &schedule_step_fenwick,
-    NULL};
+    &schedule_scan,          &schedule_channel,      &schedule_delta,
+    &schedule_channel_delta, &schedule_fenwick,      &schedule_fenwick_eager,
+    &schedule_step,          &schedule_step_fenwick, NULL};
 enum { NSCHEDULES = sizeof schedules / sizeof *schedules };
 
 /* ---- cost ---- */

@@ -40,7 +40,6 @@ static const char *lacks(const struct variant *v, const struct gen_config *confi
   if (!what && v->normaliser) what = "slot normaliser: under fenwick";
   if (!what) what = scan_lacks_but_mask(v, a);
   if (!what) what = lacks_in_transition(b, a);
-  if (!what && config->dtype == MKC_F32) what = "only bf16 and fp16";
   return what ? what : scan_lacks_in_config(config, all_chunks, NCHUNKS, a);
 }
 
@@ -61,12 +60,13 @@ static int slot_bytes(const struct plan *p) {
 }
 
 /* Elements of what only a delta rule has: -L and -W', split, what rounding leaves of P and, where
- * decays over dk multiply them, of e and k, and e. */
+ * decays over dk multiply them, of e and k, and e. In fp32 nothing is split or rounded. */
 static int delta_elements(const struct plan *p, char vector, bool channel) {
   enum { PAD = 8 };
   const int chunk = p->config.chunk, dk = scan_round_up(p->config.dk, 16);
-  const int keys = channel ? vector == 'k' ? 3 : 2 : 0;
-  return (3 * chunk + 2 * dk) * (chunk + PAD) + keys * chunk * (dk + PAD);
+  const bool split = p->config.dtype != MKC_F32;
+  const int keys = channel ? (split ? 2 : 0) + (vector == 'k') : 0;
+  return (split ? 3 * chunk + 2 * dk : chunk + dk) * (chunk + PAD) + keys * chunk * (dk + PAD);
 }
 
 /* Mirrors SMEM_BYTES of the template; the CPU device refuses a launch with less. */
@@ -85,7 +85,7 @@ static int smem_bytes(const struct plan *p, const struct variant *v, const struc
                        (erases(b) ? delta_elements(p, vector, channel) : 0);
   const int floats =
       (erases(b) ? chunk * DIAGONAL_ROW : 0) + 2 * delta_table_floats(&p->config, b, f);
-  return 2 * elements + 4 * floats +
+  return scan_element_bytes(&p->config) * elements + 4 * floats +
          (channel ? channel_factor_bytes(p, b, erases(b) ? 1 : p->stages) : 0) +
          p->stages * levels_tile_bytes(b, chunk);
 }
@@ -93,6 +93,7 @@ static int smem_bytes(const struct plan *p, const struct variant *v, const struc
 /* Registers a thread wants: the accumulators of a state, of a chunk's output and of what it reads
  * of the state or takes to it, fragments, addresses. Fitted to what ptxas takes. */
 static int registers_wanted(const struct gen_config *c) {
+  if (c->dtype == MKC_F32) return scan_round_up(c->dk, 16) / 2 + 9 * c->chunk / 4 + 88;
   return scan_round_up(c->dk, 16) / 2 + 5 * c->chunk / 4 + 96;
 }
 
@@ -116,7 +117,7 @@ static void predict_steps(struct plan *p, const struct variant *v, const struct 
   const double shared = (0.25 + 0.006 * dk) * (1 + channel); /* us: L, P, W, by all warps */
   const double of_slot = (0.03 + 0.001 * dk) * (1 + 3 * delta);
   p->alone_ns = (1.0 + (1 + channel) * size + 0.5 * slots) * ns_a_token;
-  p->share_ns = size * (shared + warps * slots * of_slot) * ns_a_token;
+  p->share_ns = size * (shared + warps * slots * of_slot) * ns_a_token * scan_products(&p->config);
   scan_add_clocks(p, scan_roles_clocks(p, v, &f->roles));
   if (b->decay == DECAY_CHANNEL) scan_add_clocks(p, channel_decay_clocks(b, dk));
 }
@@ -127,14 +128,17 @@ static void predict_rates(struct plan *p, const struct branch *b, double other_b
   const double chunk = p->config.chunk, slots = live_slots(p->config.chunk);
   const double products = erases(b) ? 5 : 1; /* of a state with a chunk, as issued */
   const struct target *t = p->target;
-  p->bytes = 2 * (2 * dk + 2 * dv) + other_bytes;
+  const double mma_tflops = t->mma_tflops / scan_products(&p->config);
+  const double element = scan_element_bytes(&p->config);
+  p->bytes = element * (2 * dk + 2 * dv) + other_bytes;
   p->flops = 2 * dk * dv * (1 + (erases(b) ? 3 : 1) * slots) + 4 * chunk * (dk + dv);
   const double memory = p->bytes / t->copy_gbs;
-  p->floor_ns = fmax(memory, p->flops / t->mma_tflops / 1e3);
+  p->floor_ns = fmax(memory, p->flops / mma_tflops / 1e3);
   const double issued = 2 * dk * dv * (2 + products * slots) + (chunk + 16) * (6 * dk + 5 * dv);
   /* states go to L2 and back, once a chunk; each further part of a head reads q and k again */
   const double states = 8 * dk * dv * (slots + 1) / chunk, l2_gbs = 2 * t->copy_gbs;
-  p->rate_ns = fmax(memory + (states + 4 * dk * again) / l2_gbs, issued / t->mma_tflops / 1e3);
+  p->rate_ns =
+      fmax(memory + (states + 2 * element * dk * again) / l2_gbs, issued / mma_tflops / 1e3);
 }
 
 static int candidates(const struct variant *v, const struct gen_config *config,

@@ -20,13 +20,13 @@
 //% function print_anchored_functions()
 
 /* an A operand's columns, each times its factor: x those of the lane's first two, y 8 further on */
-TILE_FN void multiply_operand(u32 *a, const tile_f2 x, const tile_f2 y) {
-  a[0] = pack_$(kind)x2($(kind)lo_f32(a[0]) * x.x, $(kind)hi_f32(a[0]) * x.y);
-  a[1] = pack_$(kind)x2($(kind)lo_f32(a[1]) * x.x, $(kind)hi_f32(a[1]) * x.y);
-  a[2] = pack_$(kind)x2($(kind)lo_f32(a[2]) * y.x, $(kind)hi_f32(a[2]) * y.y);
-  a[3] = pack_$(kind)x2($(kind)lo_f32(a[3]) * y.x, $(kind)hi_f32(a[3]) * y.y);
+TILE_FN void multiply_operand($(pair) *a, const tile_f2 x, const tile_f2 y) {
+  a[0] = $(pack)($(lo"a[0]") * x.x, $(hi"a[0]") * x.y);
+  a[1] = $(pack)($(lo"a[1]") * x.x, $(hi"a[1]") * x.y);
+  a[2] = $(pack)($(lo"a[2]") * y.x, $(hi"a[2]") * y.y);
+  a[3] = $(pack)($(lo"a[3]") * y.x, $(hi"a[3]") * y.y);
 }
-//% if delta then
+//% if delta and not f32 then
 
 /* the same of a split one */
 TILE_FN void multiply_split(u32 *high, u32 *low, const tile_f2 x, const tile_f2 y) {
@@ -47,9 +47,9 @@ TILE_FN void multiply_split(u32 *high, u32 *low, const tile_f2 x, const tile_f2 
       const int rows = (16 * row_block + a_row) * QK_ROW + a_col;
       const int columns = (16 * col_block + b_row) * QK_ROW + b_col;
       float p[2][4] = {{0}}$(delta and ", l[2][4] = {{0}}" or "");
-      TILE_UNROLL
+      $(unroll)
       for (int kb = 0; kb < $(K) / 16; kb++) {
-        u32 aq[4], bk[4];
+        $(pair) aq[4], bk[4];
         tile_f2 x = {1.0f, 1.0f}, y = {1.0f, 1.0f};
         for (int between = col_block + 1; between < row_block; between++) {
           const float *of_block = sBlock + between * $(K) + 16 * kb + frag_col;
@@ -59,12 +59,18 @@ TILE_FN void multiply_split(u32 *high, u32 *low, const tile_f2 x, const tile_f2 
           y.x *= fy.x;
           y.y *= fy.y;
         }
-        ldmatrix_x4(aq, q + rows + 16 * kb);
-        ldmatrix_x4(bk, k + columns + 16 * kb);
+        $(load_a("aq", "q + rows + 16 * kb", "QK_ROW"));
+        $(load_b("bk", "k + columns + 16 * kb", "QK_ROW"));
         if (row_block - col_block > 1) multiply_operand(aq, x, y);
         mma_m16n8k16_$(kind)(p[0], aq, bk);
         mma_m16n8k16_$(kind)(p[1], aq, bk + 2);
-//% if delta then
+//% if delta and f32 then
+        tile_f2 ae[4];
+        $(load_a("ae", "erased + rows + 16 * kb", "QK_ROW"));
+        if (row_block - col_block > 1) multiply_operand(ae, x, y);
+        mma_m16n8k16_f32(l[0], ae, bk);
+        mma_m16n8k16_f32(l[1], ae, bk + 2);
+//% elseif delta then
         u32 e_high[4], e_low[4], k_low[4];
         ldmatrix_x4(e_high, erased + rows + 16 * kb);
         ldmatrix_x4(e_low, sELow + rows + 16 * kb);
@@ -84,7 +90,17 @@ TILE_FN void multiply_split(u32 *high, u32 *low, const tile_f2 x, const tile_f2 
       TILE_UNROLL
       for (int nb = 0; nb < 2; nb++) {
         const int above = at + 8 * nb, below = above + 8 * P_ROW;
-//% if delta then
+//% if f32 then
+        st_f32x2(sP + above, p[nb][0], p[nb][1]);
+        st_f32x2(sP + below, p[nb][2], p[nb][3]);
+//% end
+//% if delta and f32 then
+//% if erase then
+        scale4(l[nb], e0, e1);
+//% end
+        st_f32x2(sSystem + above, -l[nb][0], -l[nb][1]);
+        st_f32x2(sSystem + below, -l[nb][2], -l[nb][3]);
+//% elseif delta then
         u32 high[2], low[2];
         split2(p[nb][0], p[nb][1], high, low);
         split2(p[nb][2], p[nb][3], high + 1, low + 1);
@@ -101,7 +117,7 @@ TILE_FN void multiply_split(u32 *high, u32 *low, const tile_f2 x, const tile_f2 
         st_u32(sLow + above, low[0]);
         st_u32(sHigh + below, high[1]);
         st_u32(sLow + below, low[1]);
-//% else
+//% elseif not f32 then
         st_u32(sP + above, pack_$(kind)x2(p[nb][0], p[nb][1]));
         st_u32(sP + below, pack_$(kind)x2(p[nb][2], p[nb][3]));
 //% end

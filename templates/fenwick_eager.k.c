@@ -48,7 +48,7 @@
 //% if delta and not channel_decay then include("templates/blocks.k.c") end
 //% include("templates/transition.k.c")
 //% -- with decays over dk, k is what U meets and e what meets the state: of two values
-//% local own_tile, split_keys = channel_decay and erase_tile == "k", delta and channel_decay
+//% local own_tile, split_keys = channel_decay and erase_tile == "k", delta and channel_decay and not f32
 //% -- out += weights Q~ S; then what S takes: X' = S' (-W'), or where nothing erases its decay
 //% local function print_read()
         /* the accumulators of S' are, rounded, the B fragments of S */
@@ -56,12 +56,12 @@
         TILE_UNROLL
         for (int kb = 0; kb < $(K) / 16; kb++) {
           const float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
-          const u32 lower[2] = {pack_$(kind)x2(s0[0], s0[1]), pack_$(kind)x2(s1[0], s1[1])};
-          const u32 upper[2] = {pack_$(kind)x2(s0[2], s0[3]), pack_$(kind)x2(s1[2], s1[3])};
+          const $(pair) lower[2] = {$(pack)(s0[0], s0[1]), $(pack)(s1[0], s1[1])};
+          const $(pair) upper[2] = {$(pack)(s0[2], s0[3]), $(pack)(s1[2], s1[3])};
           TILE_UNROLL
           for (int mb = 0; mb < ROW_BLOCKS; mb++) {
-            u32 aq[4];
-            ldmatrix_x4(aq, q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb);
+            $(pair) aq[4];
+            $(load_a("aq", "q + (16 * mb + a_row) * QK_ROW + a_col + 16 * kb", "QK_ROW"));
             mma_m16n8k16_$(kind)(read[mb][0], aq, lower);
             mma_m16n8k16_$(kind)(read[mb][1], aq, upper);
           }
@@ -84,10 +84,16 @@
         TILE_UNROLL
         for (int kb = 0; kb < $(K) / 16; kb++) { /* X' = S' (-W'), an A operand this time */
           const float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
-          const u32 as[4] = {pack_$(kind)x2(s0[0], s0[1]), pack_$(kind)x2(s0[2], s0[3]),
-                             pack_$(kind)x2(s1[0], s1[1]), pack_$(kind)x2(s1[2], s1[3])};
+          const $(pair) as[4] = {$(pack)(s0[0], s0[1]), $(pack)(s0[2], s0[3]),
+                             $(pack)(s1[0], s1[1]), $(pack)(s1[2], s1[3])};
           TILE_UNROLL
           for (int mb = 0; mb < ROW_BLOCKS; mb++) {
+//% if f32 then
+            tile_f2 b[4];
+            $(load_b_trans("b", at_b_trans("sW", "16 * kb", "16 * mb", "W_ROW"), "W_ROW"));
+            mma_m16n8k16_f32(x[2 * mb], as, b);
+            mma_m16n8k16_f32(x[2 * mb + 1], as, b + 2);
+//% else
             const int at = (16 * kb + a_row) * W_ROW + a_col + 16 * mb;
             u32 b_high[4], b_low[4];
             ldmatrix_x4_trans(b_high, sW + at);
@@ -96,6 +102,7 @@
             mma_m16n8k16_$(kind)(x[2 * mb + 1], as, b_low + 2);
             mma_m16n8k16_$(kind)(x[2 * mb], as, b_high);
             mma_m16n8k16_$(kind)(x[2 * mb + 1], as, b_high + 2);
+//% end
           }
         }
 //% end
@@ -104,26 +111,26 @@
 //% local function print_own()
         TILE_UNROLL
         for (int mb = 0; mb < ROW_BLOCKS; mb++) {
-          u32 vf[4];
-          ldmatrix_x4_trans(vf, v + 16 * mb * V_ROW);
+          $(pair) vf[4];
+          $(load_b_trans("vf", "v + 16 * mb * V_ROW", "V_ROW"));
           TILE_UNROLL
           for (int nb = 0; nb < 2; nb++) {
             const int j = 16 * mb + 8 * nb + frag_col;
-            const u32 inside = inside_rows(j, first_row, last_row);
-            const u32 v0 = vf[nb] & inside, v1 = vf[nb + 2] & inside;
+            const $(pair) v0 = inside_rows(vf[nb], j, first_row, last_row);
+            const $(pair) v1 = inside_rows(vf[nb + 2], j, first_row, last_row);
             float *y = x[2 * mb + nb];
 //% local wx, wy = "", ""
 //% if write then
 //% wx, wy = " * w.x", " * w.y"
             const tile_f2 w = ld_f32x2(table + WRITE + j);
 //% end
-            y[0] = $(kind)lo_f32(v0)$(wx);
-            y[1] = $(kind)hi_f32(v0)$(wy);
-            y[2] = $(kind)lo_f32(v1)$(wx);
-            y[3] = $(kind)hi_f32(v1)$(wy);
+            y[0] = $(lo"v0")$(wx);
+            y[1] = $(hi"v0")$(wy);
+            y[2] = $(lo"v1")$(wx);
+            y[3] = $(hi"v1")$(wy);
           }
         }
-        solve(x, sHigh, sLow);
+        solve(x, $(each(system, "%")));
 //% end
 //% -- S' decays, and takes X' K
 //% local function print_update()
@@ -151,32 +158,34 @@
         }
 //% end
 //% if delta then
-        u32 high[4], low[4];
-        split_operand(x + 2 * jb, high, low);
+        $(pair) $(f32 and "ut[4]" or "high[4], low[4]");
+        $(to_solution("x + 2 * jb"));
 //% else
         if (16 * jb >= last_row || 16 * jb + 16 <= first_row) continue;
-        u32 vf[4];
-        ldmatrix_x4_trans(vf, v + 16 * jb * V_ROW);
-        const u32 near = inside_rows(16 * jb + frag_col, first_row, last_row);
-        const u32 far = inside_rows(16 * jb + 8 + frag_col, first_row, last_row);
-        const u32 high[4] = {vf[0] & near, vf[2] & near, vf[1] & far, vf[3] & far};
+        const int near = 16 * jb + frag_col, far = near + 8;
+        $(pair) vf[4], vt[4];
+        $(load_b_trans("vf", "v + 16 * jb * V_ROW", "V_ROW"));
+        vt[0] = inside_rows(vf[0], near, first_row, last_row);
+        vt[1] = inside_rows(vf[2], near, first_row, last_row);
+        vt[2] = inside_rows(vf[1], far, first_row, last_row);
+        vt[3] = inside_rows(vf[3], far, first_row, last_row);
 //% end
         TILE_UNROLL
         for (int nb = 0; nb < $(K) / 16; nb++) {
-          const int rows = (16 * jb + a_row) * QK_ROW + a_col + 16 * nb;
-          u32 bk[4];
+          $(pair) bk[4];
 //% if split_keys then
+          const int rows = (16 * jb + a_row) * QK_ROW + a_col + 16 * nb;
           ldmatrix_x4_trans(bk, sKLow + rows);
           mma_m16n8k16_$(kind)(state[2 * nb], high, bk);
           mma_m16n8k16_$(kind)(state[2 * nb + 1], high, bk + 2);
 //% end
-          ldmatrix_x4_trans(bk, k + rows);
+          $(load_b_trans("bk", at_b_trans("k", "16 * jb", "16 * nb", "QK_ROW"), "QK_ROW"));
 //% if delta then
-          mma_m16n8k16_$(kind)(state[2 * nb], low, bk);
-          mma_m16n8k16_$(kind)(state[2 * nb + 1], low, bk + 2);
+//%   print_state_of_solution("          ")
+//% else
+          mma_m16n8k16_$(kind)(state[2 * nb], vt, bk);
+          mma_m16n8k16_$(kind)(state[2 * nb + 1], vt, bk + 2);
 //% end
-          mma_m16n8k16_$(kind)(state[2 * nb], high, bk);
-          mma_m16n8k16_$(kind)(state[2 * nb + 1], high, bk + 2);
         }
       }
 //% end
@@ -204,11 +213,11 @@ enum {
 //% print_factor_enum()
 //% last = "SMEM_BLOCK + 4 * ROW_BLOCKS * " .. K
 //% else
-//% last = last .. " + 2 * STAGES * V_TILE"
+//% last = last .. " + " .. size .. " * STAGES * V_TILE"
 //% end
 //% if own_tile then
   SMEM_E = $(last),
-//% last = "SMEM_E + 2 * QK_TILE"
+//% last = "SMEM_E + " .. size .. " * QK_TILE"
 //% end
 //% if split_keys then
   SMEM_E_LOW = $(last),
@@ -217,22 +226,21 @@ enum {
 //% end
   P_TILE = CHUNK * P_ROW,
   SMEM_P = $(last),
-  SMEM_M = SMEM_P + 2 * P_TILE,
-//% last = "SMEM_M + 2 * P_TILE"
+//% last = "SMEM_P"
+//% if delta then print_system_enum() end
+  SMEM_M = $(last) + $(size) * P_TILE,
+//% last = "SMEM_M + " .. size .. " * P_TILE"
 //% if delta then
-  SMEM_P_LOW = $(last),
-  SMEM_HIGH = SMEM_P_LOW + 2 * P_TILE,
-  SMEM_LOW = SMEM_HIGH + 2 * P_TILE,
   W_ROW = CHUNK + 8,
   W_TILE = $(K) * W_ROW,
-  SMEM_W = SMEM_LOW + 2 * P_TILE,
+  SMEM_W = $(last),
   D_ROW = 24, /* floats of a row of a diagonal block */
   D_TILE = 16 * D_ROW,
-  SMEM_DIAGONAL = SMEM_W + 2 * 2 * W_TILE,
+  SMEM_DIAGONAL = SMEM_W + $(f32 and "4" or "2 * 2") * W_TILE,
 //% last = "SMEM_DIAGONAL + 4 * ROW_BLOCKS * D_TILE"
 //% end
   SMEM_O = $(last),
-//% last = "SMEM_O + 2 * V_TILE"
+//% last = "SMEM_O + " .. size .. " * V_TILE"
 //% print_level_enum()
 //% if token then
   SMEM_TABLE = $(last),
@@ -280,10 +288,14 @@ TILE_FN void store_state(float *at, float state[$(K) / 8][4]) {
     st_f32x4(at + n * 4 * THREADS, state[n][0], state[n][1], state[n][2], state[n][3]);
 }
 
-/* of a word with the chunk's rows j and j + 1: those from first_row on and before last_row */
-TILE_FN u32 inside_rows(int j, int first_row, int last_row) {
-  return (j >= first_row && j < last_row ? 0xffffu : 0) |
-         (j + 1 >= first_row && j + 1 < last_row ? 0xffff0000u : 0);
+/* of a pair of the chunk's rows j and j + 1: those from first_row on and before last_row, else 0 */
+TILE_FN $(pair) inside_rows($(pair) pair, int j, int first_row, int last_row) {
+  const int first = j >= first_row && j < last_row, second = j + 1 >= first_row && j + 1 < last_row;
+//% if f32 then
+  return to_pair(first ? pair.x : 0.0f, second ? pair.y : 0.0f);
+//% else
+  return pair & ((first ? 0xffffu : 0) | (second ? 0xffff0000u : 0));
+//% end
 }
 //% print_kernel()
 //% if channel_decay then print_factor_tiles() end
@@ -298,11 +310,15 @@ TILE_FN u32 inside_rows(int j, int first_row, int last_row) {
   TILE_SMEM($(element), sP, SMEM_P, P_TILE);
   TILE_SMEM($(element), sM, SMEM_M, P_TILE);
 //% if delta then
+//% if not f32 then
   TILE_SMEM($(element), sPLow, SMEM_P_LOW, P_TILE); /* what rounding leaves of P */
-  /* the split -L below the diagonal blocks, their inverses on it; and -W', split */
-  TILE_SMEM($(element), sHigh, SMEM_HIGH, P_TILE);
-  TILE_SMEM($(element), sLow, SMEM_LOW, P_TILE);
-  TILE_SMEM($(element), sW, SMEM_W, 2 * W_TILE); /* the high parts, then the low ones */
+//% end
+//% print_system_tiles((f32 and "" or "split, ") .. "-L below the diagonal blocks, their inverses on it")
+//% if f32 then
+  TILE_SMEM(float, sW, SMEM_W, W_TILE); /* -W' */
+//% else
+  TILE_SMEM($(element), sW, SMEM_W, 2 * W_TILE); /* -W', split: the high parts, then the low ones */
+//% end
   TILE_SMEM(float, sDiagonal, SMEM_DIAGONAL, ROW_BLOCKS * D_TILE); /* blocks of L */
 //% end
   TILE_SMEM($(element), sO, SMEM_O, V_TILE);
@@ -339,7 +355,7 @@ TILE_FN u32 inside_rows(int j, int first_row, int last_row) {
       const int share = unit % SHARES, block = unit / SHARES / 2, rows = 16 * block * QK_ROW;
       const float *of_rows = $(factors) + 16 * block * F_ROW;
       if (unit / SHARES % 2 == 0)
-        pairwise(sP + 16 * block * (P_ROW + 1), sPLow + 16 * block * (P_ROW + 1), q + rows, k + rows, of_rows, share);
+        pairwise($(each(p_tiles, "% + 16 * block * (P_ROW + 1)")), q + rows, k + rows, of_rows, share);
       else
         pairwise_erase($(join("sDiagonal + block * D_TILE", "e + rows", "k + rows", "of_rows", erase and "table + ERASE + 16 * block", "share")));
 //% else
@@ -352,7 +368,7 @@ TILE_FN u32 inside_rows(int j, int first_row, int last_row) {
 //% if delta then
     for (int block = warp; block < ROW_BLOCKS; block += WARPS) {
       const int corner = 16 * block * (P_ROW + 1);
-      invert_diagonal(sDiagonal + block * D_TILE, sHigh + corner, sLow + corner);
+      invert_diagonal(sDiagonal + block * D_TILE, $(each(system, "% + corner")));
     }
     const $(element) *erased = $(own_tile and "sE" or "e");
 //% end
@@ -380,12 +396,12 @@ TILE_FN u32 inside_rows(int j, int first_row, int last_row) {
     }
     TILE_UNROLL
     for (int jb = 0; jb < ROW_BLOCKS; jb++) {
-      u32 vf[4];
-      ldmatrix_x4_trans(vf, v + 16 * jb * V_ROW);
+      $(pair) vf[4];
+      $(load_b_trans("vf", "v + 16 * jb * V_ROW", "V_ROW"));
       TILE_UNROLL
       for (int mb = jb; mb < ROW_BLOCKS; mb++) {
-        u32 am[4];
-        ldmatrix_x4(am, sM + (16 * mb + a_row) * P_ROW + a_col + 16 * jb);
+        $(pair) am[4];
+        $(load_a("am", "sM + (16 * mb + a_row) * P_ROW + a_col + 16 * jb", "P_ROW"));
         mma_m16n8k16_$(kind)(out[mb][0], am, vf);
         mma_m16n8k16_$(kind)(out[mb][1], am, vf + 2);
       }

@@ -26,36 +26,38 @@
 
 /* an accumulator from a tile: `at` is where the lane's first row is */
 TILE_FN void ld_accumulator(float *x, const $(element) *at, int row) {
-  const u32 above = ld_u32(at), below = ld_u32(at + 8 * row);
-  x[0] = $(kind)lo_f32(above);
-  x[1] = $(kind)hi_f32(above);
-  x[2] = $(kind)lo_f32(below);
-  x[3] = $(kind)hi_f32(below);
+  const $(pair) above = $(ld_pair)(at), below = $(ld_pair)(at + 8 * row);
+  x[0] = $(lo"above");
+  x[1] = $(hi"above");
+  x[2] = $(lo"below");
+  x[3] = $(hi"below");
 }
 //% if delta then
 
-/* One warp: U' of (I + L) U = X for 16 columns of X, in place. high and low: -L below the diagonal
+/* One warp: U' of (I + L) U = X for 16 columns of X, in place. The system: -L below the diagonal
  * blocks, their inverses on it. */
-TILE_FN void solve(float x[2 * ROW_BLOCKS][4], const $(element) *high, const $(element) *low) {
+TILE_FN void solve(float x[2 * ROW_BLOCKS][4], $(each(system, "const " .. element .. " *%"))) {
   const int lane = tile_lane();
+//% if f32 then
+  const int block = (lane >> 2) * P_ROW + 2 * (lane & 3);
+//% else
   const int block = ((lane & 7) + 8 * (lane >> 4)) * P_ROW + 8 * ((lane >> 3) & 1);
+//% end
   TILE_UNROLL
   for (int jb = 0; jb < ROW_BLOCKS; jb++) {
     const int corner = block + 16 * jb * P_ROW + 16 * jb;
-    u32 a_high[4], a_low[4], b_high[4], b_low[4];
+    $(pair) $(solution_operands);
     float u[2][4] = {{0}};
-    split_operand(x + 2 * jb, a_high, a_low);
-    ldmatrix_x4(b_high, high + corner);
-    ldmatrix_x4(b_low, low + corner);
-    mma_split(u[0], a_high, a_low, b_high, b_low);
-    mma_split(u[1], a_high, a_low, b_high + 2, b_low + 2);
-    split_operand(u, a_high, a_low);
+    $(to_solution("x + 2 * jb"));
+//% print_load_system("    ", "corner")
+    $(mma_system("u[0]", ""));
+    $(mma_system("u[1]", " + 2"));
+    $(to_solution("u"));
     TILE_UNROLL
     for (int mb = jb + 1; mb < ROW_BLOCKS; mb++) {
-      ldmatrix_x4(b_high, high + corner + 16 * (mb - jb) * P_ROW);
-      ldmatrix_x4(b_low, low + corner + 16 * (mb - jb) * P_ROW);
-      mma_split(x[2 * mb], a_high, a_low, b_high, b_low);
-      mma_split(x[2 * mb + 1], a_high, a_low, b_high + 2, b_low + 2);
+//% print_load_system("      ", "corner + 16 * (mb - jb) * P_ROW")
+      $(mma_system("x[2 * mb]", ""));
+      $(mma_system("x[2 * mb + 1]", " + 2"));
     }
     TILE_UNROLL
     for (int e = 0; e < 4; e++) {
@@ -71,7 +73,9 @@ TILE_FN void solve(float x[2 * ROW_BLOCKS][4], const $(element) *high, const $(e
 //% local function print_rows()
         const int row_block = unit, i0 = 16 * row_block + frag_row, i1 = i0 + 8;
         const float *w0 = weights + i0 * LEVEL_ROW, *w1 = weights + i1 * LEVEL_ROW;
-//% if delta then
+//% if delta and f32 then
+        tile_f2 m_of[ROW_BLOCKS][4];
+//% elseif delta then
         u32 m_high[ROW_BLOCKS][4], m_low[ROW_BLOCKS][4];
 //% end
         TILE_UNROLL
@@ -82,14 +86,30 @@ TILE_FN void solve(float x[2 * ROW_BLOCKS][4], const $(element) *high, const $(e
           TILE_UNROLL
           for (int nb = 0; nb < 2; nb++) {
             ld_accumulator(m[nb], sP + at + 8 * nb, P_ROW);
-//% if delta then
+//% if delta and not f32 then
             float rest[4];
             ld_accumulator(rest, sPLow + at + 8 * nb, P_ROW);
             TILE_UNROLL
             for (int e = 0; e < 4; e++) m[nb][e] += rest[e];
 //% end
           }
-//% if delta then
+//% if delta and f32 then
+          tile_f2 b[4], a_of[4];
+          TILE_UNROLL
+          for (int kb = jb + 1; kb < ROW_BLOCKS; kb++) {
+            if (kb > row_block) continue;
+            $(load_b_trans("b", at_b_trans("sSystem", "16 * kb", "16 * jb", "P_ROW"), "P_ROW"));
+            mma_m16n8k16_f32(m[0], m_of[kb], b);
+            mma_m16n8k16_f32(m[1], m_of[kb], b + 2);
+          }
+          to_operand(m, a_of);
+          $(load_b_trans("b", at_b_trans("sSystem", "16 * jb", "16 * jb", "P_ROW"), "P_ROW"));
+          TILE_UNROLL
+          for (int e = 0; e < 4; e++) m[0][e] = m[1][e] = 0.0f;
+          mma_m16n8k16_f32(m[0], a_of, b);
+          mma_m16n8k16_f32(m[1], a_of, b + 2);
+          to_operand(m, m_of[jb]);
+//% elseif delta then
           u32 b_high[4], b_low[4];
           TILE_UNROLL
           for (int kb = jb + 1; kb < ROW_BLOCKS; kb++) {
@@ -123,8 +143,8 @@ TILE_FN void solve(float x[2 * ROW_BLOCKS][4], const $(element) *high, const $(e
             m[nb][1] = j + 1 <= i0 ? m[nb][1]$(wy) * w0[bit_length((u32)(i0 ^ (j + 1)))] : 0.0f;
             m[nb][2] = j <= i1 ? m[nb][2]$(wx) * w1[bit_length((u32)(i1 ^ j))] : 0.0f;
             m[nb][3] = j + 1 <= i1 ? m[nb][3]$(wy) * w1[bit_length((u32)(i1 ^ (j + 1)))] : 0.0f;
-            st_u32(sM + at + 8 * nb, pack_$(kind)x2(m[nb][0], m[nb][1]));
-            st_u32(sM + at + 8 * P_ROW + 8 * nb, pack_$(kind)x2(m[nb][2], m[nb][3]));
+            $(st_pair)(sM + at + 8 * nb, $(pack)(m[nb][0], m[nb][1]));
+            $(st_pair)(sM + at + 8 * P_ROW + 8 * nb, $(pack)(m[nb][2], m[nb][3]));
           }
         }
 //% end
@@ -139,33 +159,35 @@ TILE_FN void solve(float x[2 * ROW_BLOCKS][4], const $(element) *high, const $(e
 //% end
         TILE_UNROLL
         for (int mb = 0; mb < ROW_BLOCKS; mb++) {
-          const int rows = (16 * mb + a_row) * QK_ROW + a_col + column;
-          u32 ef[4]$(channel_decay and ", e_low[4]" or "");
-          ldmatrix_x4_trans(ef, erased + rows);
-//% if channel_decay then
-          ldmatrix_x4_trans(e_low, sELow + rows);
+//% local split_e = channel_decay and not f32
+          $(pair) ef[4]$(split_e and ", e_low[4]" or "");
+          $(load_b_trans("ef", at_b_trans("erased", "16 * mb", "column", "QK_ROW"), "QK_ROW"));
+//% if split_e then
+          $(load_b_trans("e_low", at_b_trans("sELow", "16 * mb", "column", "QK_ROW"), "QK_ROW"));
 //% end
           TILE_UNROLL
           for (int nb = 0; nb < 2; nb++) {
-            const u32 e0 = ef[nb], e1 = ef[nb + 2];
+            const $(pair) e0 = ef[nb], e1 = ef[nb + 2];
             float *x = w[2 * mb + nb];
 //% local wx, wy = "", ""
 //% if old then
 //% wx, wy = " * weight.x", " * weight.y"
             const tile_f2 weight = ld_f32x2(table + $(old) + 16 * mb + 8 * nb + frag_col);
 //% end
-//% if channel_decay then
+//% if split_e then
             const u32 r0 = e_low[nb], r1 = e_low[nb + 2];
             x[0] = -($(kind)lo_f32(e0) + $(kind)lo_f32(r0))$(wx);
             x[1] = -($(kind)hi_f32(e0) + $(kind)hi_f32(r0))$(wy);
             x[2] = -($(kind)lo_f32(e1) + $(kind)lo_f32(r1))$(wx);
             x[3] = -($(kind)hi_f32(e1) + $(kind)hi_f32(r1))$(wy);
-            scale4(x, x0, x1);
 //% else
-            x[0] = -$(kind)lo_f32(e0)$(wx);
-            x[1] = -$(kind)hi_f32(e0)$(wy);
-            x[2] = -$(kind)lo_f32(e1)$(wx);
-            x[3] = -$(kind)hi_f32(e1)$(wy);
+            x[0] = -$(lo"e0")$(wx);
+            x[1] = -$(hi"e0")$(wy);
+            x[2] = -$(lo"e1")$(wx);
+            x[3] = -$(hi"e1")$(wy);
+//% end
+//% if channel_decay then
+            scale4(x, x0, x1);
 //% end
             ld_accumulator(out[mb][nb], q + (16 * mb + frag_row) * QK_ROW + column + 8 * nb + frag_col, QK_ROW);
 //% if decay then
@@ -185,28 +207,28 @@ TILE_FN void solve(float x[2 * ROW_BLOCKS][4], const $(element) *high, const $(e
           }
 //% end
         }
-        solve(w, sHigh, sLow);
+        solve(w, $(each(system, "%")));
         TILE_UNROLL
         for (int jb = 0; jb < ROW_BLOCKS; jb++) {
-          u32 high[4], low[4];
-          split_operand(w + 2 * jb, high, low);
+          $(pair) $(f32 and "ut[4]" or "high[4], low[4]");
+          $(to_solution("w + 2 * jb"));
           const int at = (column + frag_row) * W_ROW + 16 * jb + frag_col;
           TILE_UNROLL
           for (int part = 0; part < 4; part++) { /* rows frag_row and 8 more, columns and 8 more */
             const int to = at + 8 * (part & 1) * W_ROW + 8 * (part >> 1);
+//% if f32 then
+            st_pair(sW + to, ut[part]);
+//% else
             st_u32(sW + to, high[part]);
             st_u32(sW + W_TILE + to, low[part]);
+//% end
           }
-          const u32 lower[4] = {high[0], high[2], low[0], low[2]};
-          const u32 upper[4] = {high[1], high[3], low[1], low[3]};
+//% print_solution_columns()
           TILE_UNROLL
           for (int mb = jb; mb < ROW_BLOCKS; mb++) {
             const int rows = (16 * mb + a_row) * P_ROW + a_col + 16 * jb;
-            u32 p_high[4], p_low[4];
-            ldmatrix_x4(p_high, sP + rows);
-            ldmatrix_x4(p_low, sPLow + rows);
-            mma_split(out[mb][0], p_high, p_low, lower, lower + 2);
-            mma_split(out[mb][1], p_high, p_low, upper, upper + 2);
+            $(pair) $(p_operand);
+//% print_output_of_solution("            ", "rows")
           }
         }
         TILE_UNROLL
@@ -214,8 +236,8 @@ TILE_FN void solve(float x[2 * ROW_BLOCKS][4], const $(element) *high, const $(e
           TILE_UNROLL
           for (int nb = 0; nb < 2; nb++) {
             $(element) *q_at = sQ + stage * QK_TILE + (16 * mb + frag_row) * QK_ROW + column + 8 * nb + frag_col;
-            st_u32(q_at, pack_$(kind)x2(out[mb][nb][0], out[mb][nb][1]));
-            st_u32(q_at + 8 * QK_ROW, pack_$(kind)x2(out[mb][nb][2], out[mb][nb][3]));
+            $(st_pair)(q_at, $(pack)(out[mb][nb][0], out[mb][nb][1]));
+            $(st_pair)(q_at + 8 * QK_ROW, $(pack)(out[mb][nb][2], out[mb][nb][3]));
           }
         }
 //% end
@@ -237,14 +259,14 @@ TILE_FN void solve(float x[2 * ROW_BLOCKS][4], const $(element) *high, const $(e
     for (int i = tile_tid(); i < (CHUNK - 16) * $(K) / 2; i += THREADS) {
       const int row = 16 + i / ($(K) / 2), channel = 2 * (i % ($(K) / 2));
       $(element) *q_at = sQ + stage * QK_TILE + row * QK_ROW + channel;
-      const u32 word = ld_u32(q_at);
-      float x = $(kind)lo_f32(word), y = $(kind)hi_f32(word);
+      const $(pair) pair = $(ld_pair)(q_at);
+      float x = $(lo"pair"), y = $(hi"pair");
       for (int before = 0; before < row / 16; before++) {
         const tile_f2 f = ld_f32x2(sBlock + before * $(K) + channel);
         x *= f.x;
         y *= f.y;
       }
-      st_u32(q_at, pack_$(kind)x2(x, y));
+      $(st_pair)(q_at, $(pack)(x, y));
     }
 //% end
 //% end

@@ -23,11 +23,9 @@ static const char *const transitions[] = {
     "delta(sigmoid(input \"b\"))",
     "decay(exp(input { \"g\", max = 0 })), delta(sigmoid(input \"b\"))",
     "decay(exp(input { \"g\", dk, max = 0 }))",
-    "decay(exp(-softplus(input { \"g\", dk } + param { \"bias\", dk }))), delta(sigmoid(input "
-    "\"b\"))",
+    "decay(exp(-softplus(input { \"g\", dk } + param { \"c\", dk }))), delta(sigmoid(input \"b\"))",
 };
-/* IN_FP32: the first ones, which have a schedule for fp32. */
-enum { NTRANSITIONS = sizeof transitions / sizeof *transitions, IN_FP32 = 3 };
+enum { NTRANSITIONS = sizeof transitions / sizeof *transitions };
 
 enum { T = 300, H = 2, DK = 32, DV = 48, LEVELS = 14, SLOTS = LEVELS - 1, MAX_ARRAYS = 16 };
 enum { MATRIX = DK * DV, STATE = SLOTS * H * MATRIX, NCHUNKS = 3 };
@@ -389,9 +387,9 @@ static void test_lengths(void **state) {
       char *text = spec_text(transitions[i], fenwick);
       const struct op_case c = {.path = "t.lua",
                                 .text = text,
-                                .dtype = k % 4 == 3                  ? MKC_F16
-                                         : k % 4 == 1 && i < IN_FP32 ? MKC_F32
-                                                                     : MKC_BF16,
+                                .dtype = k % 4 == 3   ? MKC_F16
+                                         : k % 4 == 1 ? MKC_F32
+                                                      : MKC_BF16,
                                 .B = 1,
                                 .T = (1 << n) + more,
                                 .H = n < 3 ? 8 : 1,

@@ -79,8 +79,9 @@ static void correlated(const struct op_case *c, const char *name, double *x, siz
 static void test_keys_that_repeat(void **state) {
   (void)state;
   static const char *const specs[] = {SCALAR DELTA FENWICK, CHANNEL DELTA FENWICK};
-  for (int i = 0; i < 4; i++) {
-    struct op_case c = case_of(specs[i % 2], i < 2 ? MKC_BF16 : MKC_F16, i % 2 == 0 ? 64 : 32);
+  static const mkc_dtype types[] = {MKC_BF16, MKC_F16, MKC_F32};
+  for (int i = 0; i < 6; i++) {
+    struct op_case c = case_of(specs[i % 2], types[i / 2], i % 2 == 0 && i < 4 ? 64 : 32);
     c.set = repeated;
     run(&c);
     c.set = correlated;
@@ -93,8 +94,8 @@ static void test_resets(void **state) {
   (void)state;
   static const char *const specs[] = {SCALAR DELTA FENWICK, CHANNEL DELTA FENWICK,
                                       CHANNEL "}, " FENWICK};
-  for (int i = 0; i < 3; i++) {
-    struct op_case c = case_of(specs[i], MKC_BF16, 32);
+  for (int i = 0; i < 6; i++) {
+    struct op_case c = case_of(specs[i % 3], i < 3 ? MKC_BF16 : MKC_F32, 32);
     c.gates = 1;
     run(&c);
   }
@@ -137,6 +138,9 @@ static void test_forms(void **state) {
   for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
     struct op_case c = case_of(specs[i], MKC_F16, i % 2 ? 32 : 64);
     c.T = 100;
+    run(&c);
+    c.dtype = MKC_F32;
+    c.chunk = i % 2 ? 32 : 16;
     run(&c);
   }
 }

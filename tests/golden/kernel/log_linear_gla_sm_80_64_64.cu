@@ -477,10 +477,10 @@ TILE_FN void store_state(float *at, float state[DK / 8][4]) {
     st_f32x4(at + n * 4 * THREADS, state[n][0], state[n][1], state[n][2], state[n][3]);
 }
 
-/* of a word with the chunk's rows j and j + 1: those from first_row on and before last_row */
-TILE_FN u32 inside_rows(int j, int first_row, int last_row) {
-  return (j >= first_row && j < last_row ? 0xffffu : 0) |
-         (j + 1 >= first_row && j + 1 < last_row ? 0xffff0000u : 0);
+/* of a pair of the chunk's rows j and j + 1: those from first_row on and before last_row, else 0 */
+TILE_FN u32 inside_rows(u32 pair, int j, int first_row, int last_row) {
+  const int first = j >= first_row && j < last_row, second = j + 1 >= first_row && j + 1 < last_row;
+  return pair & ((first ? 0xffffu : 0) | (second ? 0xffff0000u : 0));
 }
 
 TILE_KERNEL(log_linear_gla_forward, op_args, THREADS, 1) {
@@ -674,8 +674,8 @@ TILE_KERNEL(log_linear_gla_forward, op_args, THREADS, 1) {
     for (int i = tile_tid(); i < (CHUNK - 16) * DK / 2; i += THREADS) {
       const int row = 16 + i / (DK / 2), channel = 2 * (i % (DK / 2));
       bf16 *q_at = sQ + stage * QK_TILE + row * QK_ROW + channel;
-      const u32 word = ld_u32(q_at);
-      float x = bf16lo_f32(word), y = bf16hi_f32(word);
+      const u32 pair = ld_u32(q_at);
+      float x = bf16lo_f32(pair), y = bf16hi_f32(pair);
       for (int before = 0; before < row / 16; before++) {
         const tile_f2 f = ld_f32x2(sBlock + before * DK + channel);
         x *= f.x;
@@ -760,18 +760,19 @@ TILE_KERNEL(log_linear_gla_forward, op_args, THREADS, 1) {
         TILE_UNROLL
         for (int nb = 0; nb < DK / 8; nb++) decay_columns(state[nb], ld_f32x2(of_block + 8 * nb));
         if (16 * jb >= last_row || 16 * jb + 16 <= first_row) continue;
-        u32 vf[4];
+        const int near = 16 * jb + frag_col, far = near + 8;
+        u32 vf[4], vt[4];
         ldmatrix_x4_trans(vf, v + 16 * jb * V_ROW);
-        const u32 near = inside_rows(16 * jb + frag_col, first_row, last_row);
-        const u32 far = inside_rows(16 * jb + 8 + frag_col, first_row, last_row);
-        const u32 high[4] = {vf[0] & near, vf[2] & near, vf[1] & far, vf[3] & far};
+        vt[0] = inside_rows(vf[0], near, first_row, last_row);
+        vt[1] = inside_rows(vf[2], near, first_row, last_row);
+        vt[2] = inside_rows(vf[1], far, first_row, last_row);
+        vt[3] = inside_rows(vf[3], far, first_row, last_row);
         TILE_UNROLL
         for (int nb = 0; nb < DK / 16; nb++) {
-          const int rows = (16 * jb + a_row) * QK_ROW + a_col + 16 * nb;
           u32 bk[4];
-          ldmatrix_x4_trans(bk, k + rows);
-          mma_m16n8k16_bf16(state[2 * nb], high, bk);
-          mma_m16n8k16_bf16(state[2 * nb + 1], high, bk + 2);
+          ldmatrix_x4_trans(bk, k + (16 * jb + a_row) * QK_ROW + a_col + 16 * nb);
+          mma_m16n8k16_bf16(state[2 * nb], vt, bk);
+          mma_m16n8k16_bf16(state[2 * nb + 1], vt, bk + 2);
         }
       }
       const int slot = bit_length(first ^ end) - 1; /* of the block that these tokens are in then */

@@ -238,13 +238,13 @@ enum {
   SMEM_K_LOW = SMEM_E_LOW + 2 * QK_TILE,
   P_TILE = CHUNK * P_ROW,
   SMEM_P = SMEM_K_LOW + 2 * QK_TILE,
-  SMEM_M = SMEM_P + 2 * P_TILE,
-  SMEM_P_LOW = SMEM_M + 2 * P_TILE,
+  SMEM_P_LOW = SMEM_P + 2 * P_TILE,
   SMEM_HIGH = SMEM_P_LOW + 2 * P_TILE,
   SMEM_LOW = SMEM_HIGH + 2 * P_TILE,
+  SMEM_M = SMEM_LOW + 2 * P_TILE,
   W_ROW = CHUNK + 8,
   W_TILE = DK_PAD * W_ROW,
-  SMEM_W = SMEM_LOW + 2 * P_TILE,
+  SMEM_W = SMEM_M + 2 * P_TILE,
   D_ROW = 24, /* floats of a row of a diagonal block */
   D_TILE = 16 * D_ROW,
   SMEM_DIAGONAL = SMEM_W + 2 * 2 * W_TILE,
@@ -760,28 +760,28 @@ TILE_FN void ld_accumulator(float *x, const bf16 *at, int row) {
   x[3] = bf16hi_f32(below);
 }
 
-/* One warp: U' of (I + L) U = X for 16 columns of X, in place. high and low: -L below the diagonal
+/* One warp: U' of (I + L) U = X for 16 columns of X, in place. The system: -L below the diagonal
  * blocks, their inverses on it. */
-TILE_FN void solve(float x[2 * ROW_BLOCKS][4], const bf16 *high, const bf16 *low) {
+TILE_FN void solve(float x[2 * ROW_BLOCKS][4], const bf16 *sHigh, const bf16 *sLow) {
   const int lane = tile_lane();
   const int block = ((lane & 7) + 8 * (lane >> 4)) * P_ROW + 8 * ((lane >> 3) & 1);
   TILE_UNROLL
   for (int jb = 0; jb < ROW_BLOCKS; jb++) {
     const int corner = block + 16 * jb * P_ROW + 16 * jb;
-    u32 a_high[4], a_low[4], b_high[4], b_low[4];
+    u32 high[4], low[4], b_high[4], b_low[4];
     float u[2][4] = {{0}};
-    split_operand(x + 2 * jb, a_high, a_low);
-    ldmatrix_x4(b_high, high + corner);
-    ldmatrix_x4(b_low, low + corner);
-    mma_split(u[0], a_high, a_low, b_high, b_low);
-    mma_split(u[1], a_high, a_low, b_high + 2, b_low + 2);
-    split_operand(u, a_high, a_low);
+    split_operand(x + 2 * jb, high, low);
+    ldmatrix_x4(b_high, sHigh + corner);
+    ldmatrix_x4(b_low, sLow + corner);
+    mma_split(u[0], high, low, b_high, b_low);
+    mma_split(u[1], high, low, b_high + 2, b_low + 2);
+    split_operand(u, high, low);
     TILE_UNROLL
     for (int mb = jb + 1; mb < ROW_BLOCKS; mb++) {
-      ldmatrix_x4(b_high, high + corner + 16 * (mb - jb) * P_ROW);
-      ldmatrix_x4(b_low, low + corner + 16 * (mb - jb) * P_ROW);
-      mma_split(x[2 * mb], a_high, a_low, b_high, b_low);
-      mma_split(x[2 * mb + 1], a_high, a_low, b_high + 2, b_low + 2);
+      ldmatrix_x4(b_high, sHigh + corner + 16 * (mb - jb) * P_ROW);
+      ldmatrix_x4(b_low, sLow + corner + 16 * (mb - jb) * P_ROW);
+      mma_split(x[2 * mb], high, low, b_high, b_low);
+      mma_split(x[2 * mb + 1], high, low, b_high + 2, b_low + 2);
     }
     TILE_UNROLL
     for (int e = 0; e < 4; e++) {
@@ -836,10 +836,10 @@ TILE_FN void store_state(float *at, float state[DK_PAD / 8][4]) {
     st_f32x4(at + n * 4 * THREADS, state[n][0], state[n][1], state[n][2], state[n][3]);
 }
 
-/* of a word with the chunk's rows j and j + 1: those from first_row on and before last_row */
-TILE_FN u32 inside_rows(int j, int first_row, int last_row) {
-  return (j >= first_row && j < last_row ? 0xffffu : 0) |
-         (j + 1 >= first_row && j + 1 < last_row ? 0xffff0000u : 0);
+/* of a pair of the chunk's rows j and j + 1: those from first_row on and before last_row, else 0 */
+TILE_FN u32 inside_rows(u32 pair, int j, int first_row, int last_row) {
+  const int first = j >= first_row && j < last_row, second = j + 1 >= first_row && j + 1 < last_row;
+  return pair & ((first ? 0xffffu : 0) | (second ? 0xffff0000u : 0));
 }
 
 TILE_KERNEL(log_linear_kda_forward, op_args, THREADS, 1) {
@@ -856,10 +856,10 @@ TILE_KERNEL(log_linear_kda_forward, op_args, THREADS, 1) {
   TILE_SMEM(bf16, sP, SMEM_P, P_TILE);
   TILE_SMEM(bf16, sM, SMEM_M, P_TILE);
   TILE_SMEM(bf16, sPLow, SMEM_P_LOW, P_TILE); /* what rounding leaves of P */
-  /* the split -L below the diagonal blocks, their inverses on it; and -W', split */
+  /* split, -L below the diagonal blocks, their inverses on it */
   TILE_SMEM(bf16, sHigh, SMEM_HIGH, P_TILE);
   TILE_SMEM(bf16, sLow, SMEM_LOW, P_TILE);
-  TILE_SMEM(bf16, sW, SMEM_W, 2 * W_TILE); /* the high parts, then the low ones */
+  TILE_SMEM(bf16, sW, SMEM_W, 2 * W_TILE); /* -W', split: the high parts, then the low ones */
   TILE_SMEM(float, sDiagonal, SMEM_DIAGONAL, ROW_BLOCKS * D_TILE); /* blocks of L */
   TILE_SMEM(bf16, sO, SMEM_O, V_TILE);
   TILE_SMEM(float, sLambda, SMEM_LEVELS_1, STAGES * LEVEL_TILE); /* [STAGES][CHUNK][LEVEL_ROW] */
@@ -1142,10 +1142,9 @@ TILE_KERNEL(log_linear_kda_forward, op_args, THREADS, 1) {
         tile_f2 y[2] = {{1.0f, 1.0f}, {1.0f, 1.0f}};
         TILE_UNROLL
         for (int mb = 0; mb < ROW_BLOCKS; mb++) {
-          const int rows = (16 * mb + a_row) * QK_ROW + a_col + column;
           u32 ef[4], e_low[4];
-          ldmatrix_x4_trans(ef, erased + rows);
-          ldmatrix_x4_trans(e_low, sELow + rows);
+          ldmatrix_x4_trans(ef, erased + (16 * mb + a_row) * QK_ROW + a_col + column);
+          ldmatrix_x4_trans(e_low, sELow + (16 * mb + a_row) * QK_ROW + a_col + column);
           TILE_UNROLL
           for (int nb = 0; nb < 2; nb++) {
             const u32 e0 = ef[nb], e1 = ef[nb + 2];
@@ -1181,8 +1180,8 @@ TILE_KERNEL(log_linear_kda_forward, op_args, THREADS, 1) {
             st_u32(sW + to, high[part]);
             st_u32(sW + W_TILE + to, low[part]);
           }
-          const u32 lower[4] = {high[0], high[2], low[0], low[2]};
-          const u32 upper[4] = {high[1], high[3], low[1], low[3]};
+      const u32 lower[4] = {high[0], high[2], low[0], low[2]};
+      const u32 upper[4] = {high[1], high[3], low[1], low[3]};
           TILE_UNROLL
           for (int mb = jb; mb < ROW_BLOCKS; mb++) {
             const int rows = (16 * mb + a_row) * P_ROW + a_col + 16 * jb;
@@ -1296,8 +1295,8 @@ TILE_KERNEL(log_linear_kda_forward, op_args, THREADS, 1) {
           TILE_UNROLL
           for (int nb = 0; nb < 2; nb++) {
             const int j = 16 * mb + 8 * nb + frag_col;
-            const u32 inside = inside_rows(j, first_row, last_row);
-            const u32 v0 = vf[nb] & inside, v1 = vf[nb + 2] & inside;
+            const u32 v0 = inside_rows(vf[nb], j, first_row, last_row);
+            const u32 v1 = inside_rows(vf[nb + 2], j, first_row, last_row);
             float *y = x[2 * mb + nb];
             const tile_f2 w = ld_f32x2(table + WRITE + j);
             y[0] = bf16lo_f32(v0) * w.x;
@@ -1317,12 +1316,12 @@ TILE_KERNEL(log_linear_kda_forward, op_args, THREADS, 1) {
         split_operand(x + 2 * jb, high, low);
         TILE_UNROLL
         for (int nb = 0; nb < DK_PAD / 16; nb++) {
-          const int rows = (16 * jb + a_row) * QK_ROW + a_col + 16 * nb;
           u32 bk[4];
+          const int rows = (16 * jb + a_row) * QK_ROW + a_col + 16 * nb;
           ldmatrix_x4_trans(bk, sKLow + rows);
           mma_m16n8k16_bf16(state[2 * nb], high, bk);
           mma_m16n8k16_bf16(state[2 * nb + 1], high, bk + 2);
-          ldmatrix_x4_trans(bk, k + rows);
+          ldmatrix_x4_trans(bk, k + (16 * jb + a_row) * QK_ROW + a_col + 16 * nb);
           mma_m16n8k16_bf16(state[2 * nb], low, bk);
           mma_m16n8k16_bf16(state[2 * nb + 1], low, bk + 2);
           mma_m16n8k16_bf16(state[2 * nb], high, bk);
