@@ -160,7 +160,7 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
       const int slot = first_slot(left);
       if (slot >= slots) break; /* h0 has no such slot: its weights are NaN */
       const float *from = h0 + slot * a.h0.slot;
-//% each_state_element("state[n][e] = from[k * DV + v]")
+//% each_state_element("      ", "state[n][e] = from[k * DV + v]")
       store_state($(at_slot), state);
     }
   }
@@ -322,7 +322,7 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
         TILE_UNROLL
         for (int nb = 0; nb < $(k_of_warp) / 16; nb++) {
           $(pair) bk[4];
-          $(load_b_trans("bk", at_b_trans("k", "16 * jb", "16 * nb" .. (halves == 2 and " + half * (" .. k_of_warp .. ")" or ""), "QK_ROW"), "QK_ROW"));
+          $(load_b_trans("bk", at_b_trans("k", "16 * jb", "16 * nb" .. (halves == 2 and " + half * K_OF_WARP" or ""), "QK_ROW"), "QK_ROW"));
           mma_m16n8k16_$(kind)(state[2 * nb], vt, bk);
           mma_m16n8k16_$(kind)(state[2 * nb + 1], vt, bk + 2);
         }
@@ -380,11 +380,11 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
         state[nb][0] = state[nb][1] = state[nb][2] = state[nb][3] = lost ? tile_nan() : 0.0f;
       if (!lost && (given >> slot & 1)) { /* not rounded */
         const float *from = h0 + slot * a.h0.slot;
-//% each_state_element("state[n][e] = " .. (decay and "of_slot * " or "") .. "from[k * DV + v]")
+//% each_state_element("        ", "state[n][e] = " .. (decay and "of_slot * " or "") .. "from[k * DV + v]")
       } else if (!lost && (live >> slot & 1)) {
         add_state(state, $(at_slot)$(decay and ", of_slot" or ""));
       }
-//% each_state_element("to[k * DV + v] = state[n][e]")
+//% each_state_element("      ", "to[k * DV + v] = state[n][e]")
     }
   }
 //% end

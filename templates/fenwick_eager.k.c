@@ -197,7 +197,7 @@
       float state[$(K) / 8][4] = {{0}};
       float *to = ht + slot * a.ht.slot;
       if (live >> slot & 1) load_state(state, states + slot * SLOT);
-//% each_state_element("to[k * DV + v] = state[n][e] + unread")
+//% each_state_element("      ", "to[k * DV + v] = state[n][e] + unread")
     }
   }
 //% end
@@ -338,7 +338,7 @@ TILE_FN $(pair) inside_rows($(pair) pair, int j, int first_row, int last_row) {
       if (!(position >> slot & 1)) continue;
       float state[$(K) / 8][4] = {{0}};
       const float *from = h0 + slot * a.h0.slot;
-//% each_state_element("state[n][e] = from[k * DV + v]")
+//% each_state_element("      ", "state[n][e] = from[k * DV + v]")
       store_state(states + slot * SLOT, state);
       live |= 1u << slot;
     }

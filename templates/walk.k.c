@@ -82,7 +82,7 @@
 //% columns_of = halves == 2 and "16 * column" or "16 * warp" -- the first of the warp's
 //% warp_blocks = halves == 2 and "ROW_BLOCKS / 2" or "ROW_BLOCKS" -- of 16 rows
 //% function block_row(mb) return halves == 2 and "(32 * " .. mb .. " + 16 * half)" or "16 * " .. mb end
-//% k_of_warp = halves == 2 and K .. " / 2" or K -- rows of k of a state
+//% k_of_warp = halves == 2 and "K_OF_WARP" or K -- rows of k of a state
 //% local scaled = scale and " * scale" or ""
 //% local minus_offset = max_levels and " - offset" or ""
 //% if not max_levels then levels_map = false end
@@ -113,6 +113,9 @@
   CHUNK = $(chunk), /* tokens a step */
   STAGES = $(stages), /* chunks of q, k and v in shared memory */
   WARPS = $(halves == 2 and "2 * " or "")DV_TILE / 16,
+//% if halves == 2 then
+  K_OF_WARP = $(K) / 2, /* rows of k of a state that a warp makes */
+//% end
   THREADS = 32 * WARPS,
   ROW_BLOCKS = CHUNK / 16,
 //% if token or inputs[1] then
@@ -167,27 +170,28 @@ $(indent)v_at += $(loaded) * a.v.token;
 //% if max_levels then load_levels(indent, first, slot) end
 //% end
 //% -- what the block and the lane have of a state's matrix: `statement` for each element, k and v
-//% function each_state_element(statement)
-    TILE_UNROLL
-    for (int n = 0; n < $(k_of_warp) / 8; n++)
-      TILE_UNROLL
-      for (int e = 0; e < 4; e++) {
-        const int k = $(halves == 2 and "half * (" .. k_of_warp .. ") + " or "")8 * n + frag_col + (e & 1), v = $(columns_of) + frag_row + 8 * (e >> 1);
+//% function each_state_element(indent, statement)
+$(indent)TILE_UNROLL
+$(indent)for (int n = 0; n < $(k_of_warp) / 8; n++)
+$(indent)  TILE_UNROLL
+$(indent)  for (int e = 0; e < 4; e++) {
+$(indent)    const int k = $(halves == 2 and "half * K_OF_WARP + " or "")8 * n + frag_col + (e & 1);
+$(indent)    const int v = $(columns_of) + frag_row + 8 * (e >> 1);
 //% if dk ~= dk_pad and padded_dv then
-        if (k < DK && v < $(channels)) $(statement);
+$(indent)    if (k < DK && v < $(channels)) $(statement);
 //% elseif dk ~= dk_pad then
-        if (k < DK) $(statement);
+$(indent)    if (k < DK) $(statement);
 //% elseif padded_dv then
-        if (v < $(channels)) $(statement);
+$(indent)    if (v < $(channels)) $(statement);
 //% else
-        $(statement);
+$(indent)    $(statement);
 //% end
-      }
+$(indent)  }
 //% end
 //% local function print_state(array, const, statement)
 //% local of_head = array == "h0" and "a.h0.heads / H * a.h0.head" or "a.ht.head"
     $(const)float *$(array) = a.$(array).at + batch * a.$(array).batch + head * $(of_head)$(plus_dv0);
-//% each_state_element(statement)
+//% each_state_element("    ", statement)
 //% end
 //% function print_functions()
 //% print_tokens()

@@ -327,7 +327,8 @@ TILE_KERNEL(lightning2_forward, op_args, THREADS, 1) {
     for (int n = 0; n < DK_PAD / 8; n++)
       TILE_UNROLL
       for (int e = 0; e < 4; e++) {
-        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
+        const int k = 8 * n + frag_col + (e & 1);
+        const int v = 16 * warp + frag_row + 8 * (e >> 1);
         if (k < DK && v < DV) state[n][e] = h0[k * a.h0.token + v];
       }
   }
@@ -501,7 +502,8 @@ TILE_KERNEL(lightning2_forward, op_args, THREADS, 1) {
     for (int n = 0; n < DK_PAD / 8; n++)
       TILE_UNROLL
       for (int e = 0; e < 4; e++) {
-        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
+        const int k = 8 * n + frag_col + (e & 1);
+        const int v = 16 * warp + frag_row + 8 * (e >> 1);
         if (k < DK && v < DV) ht[k * a.ht.token + v] = state[n][e];
       }
   }

@@ -725,13 +725,14 @@ TILE_KERNEL(log_linear_gated_deltanet_forward, op_args, THREADS, 1) {
       if (!(position >> slot & 1)) continue;
       float state[DK / 8][4] = {{0}};
       const float *from = h0 + slot * a.h0.slot;
-    TILE_UNROLL
-    for (int n = 0; n < DK / 8; n++)
       TILE_UNROLL
-      for (int e = 0; e < 4; e++) {
-        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
-        state[n][e] = from[k * DV + v];
-      }
+      for (int n = 0; n < DK / 8; n++)
+        TILE_UNROLL
+        for (int e = 0; e < 4; e++) {
+          const int k = 8 * n + frag_col + (e & 1);
+          const int v = 16 * warp + frag_row + 8 * (e >> 1);
+          state[n][e] = from[k * DV + v];
+        }
       store_state(states + slot * SLOT, state);
       live |= 1u << slot;
     }
@@ -1130,13 +1131,14 @@ TILE_KERNEL(log_linear_gated_deltanet_forward, op_args, THREADS, 1) {
       float state[DK / 8][4] = {{0}};
       float *to = ht + slot * a.ht.slot;
       if (live >> slot & 1) load_state(state, states + slot * SLOT);
-    TILE_UNROLL
-    for (int n = 0; n < DK / 8; n++)
       TILE_UNROLL
-      for (int e = 0; e < 4; e++) {
-        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
-        to[k * DV + v] = state[n][e] + unread;
-      }
+      for (int n = 0; n < DK / 8; n++)
+        TILE_UNROLL
+        for (int e = 0; e < 4; e++) {
+          const int k = 8 * n + frag_col + (e & 1);
+          const int v = 16 * warp + frag_row + 8 * (e >> 1);
+          to[k * DV + v] = state[n][e] + unread;
+        }
     }
   }
 }

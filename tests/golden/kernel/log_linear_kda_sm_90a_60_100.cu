@@ -943,13 +943,14 @@ TILE_KERNEL(log_linear_kda_forward, op_args, THREADS, 1) {
       if (!(position >> slot & 1)) continue;
       float state[DK_PAD / 8][4] = {{0}};
       const float *from = h0 + slot * a.h0.slot;
-    TILE_UNROLL
-    for (int n = 0; n < DK_PAD / 8; n++)
       TILE_UNROLL
-      for (int e = 0; e < 4; e++) {
-        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
-        if (k < DK && v < DV) state[n][e] = from[k * DV + v];
-      }
+      for (int n = 0; n < DK_PAD / 8; n++)
+        TILE_UNROLL
+        for (int e = 0; e < 4; e++) {
+          const int k = 8 * n + frag_col + (e & 1);
+          const int v = 16 * warp + frag_row + 8 * (e >> 1);
+          if (k < DK && v < DV) state[n][e] = from[k * DV + v];
+        }
       store_state(states + slot * SLOT, state);
       live |= 1u << slot;
     }
@@ -1367,13 +1368,14 @@ TILE_KERNEL(log_linear_kda_forward, op_args, THREADS, 1) {
       float state[DK_PAD / 8][4] = {{0}};
       float *to = ht + slot * a.ht.slot;
       if (live >> slot & 1) load_state(state, states + slot * SLOT);
-    TILE_UNROLL
-    for (int n = 0; n < DK_PAD / 8; n++)
       TILE_UNROLL
-      for (int e = 0; e < 4; e++) {
-        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
-        if (k < DK && v < DV) to[k * DV + v] = state[n][e] + unread;
-      }
+      for (int n = 0; n < DK_PAD / 8; n++)
+        TILE_UNROLL
+        for (int e = 0; e < 4; e++) {
+          const int k = 8 * n + frag_col + (e & 1);
+          const int v = 16 * warp + frag_row + 8 * (e >> 1);
+          if (k < DK && v < DV) to[k * DV + v] = state[n][e] + unread;
+        }
     }
   }
 }

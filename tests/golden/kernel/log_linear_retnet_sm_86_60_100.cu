@@ -174,6 +174,7 @@ enum {
   CHUNK = 64, /* tokens a step */
   STAGES = 2, /* chunks of q, k and v in shared memory */
   WARPS = 2 * DV_TILE / 16,
+  K_OF_WARP = DK_PAD / 2, /* rows of k of a state that a warp makes */
   THREADS = 32 * WARPS,
   ROW_BLOCKS = CHUNK / 16,
   GATE_WARP = ROW_BLOCKS % WARPS, /* the warp with the least of P to compute */
@@ -360,18 +361,18 @@ TILE_FN void load_pairs(u32 *pairs, const u32 *memory, int kb) {
 }
 
 /* the state of the warp's rows of S', rounded */
-TILE_FN void store_state(u32 *to, float state[DK_PAD / 2 / 8][4]) {
+TILE_FN void store_state(u32 *to, float state[K_OF_WARP / 8][4]) {
   TILE_UNROLL
-  for (int kb = 0; kb < DK_PAD / 2 / 16; kb++) {
+  for (int kb = 0; kb < K_OF_WARP / 16; kb++) {
     const float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
     st_u32x4(to + 128 * kb, pack_bf16x2(s0[0], s0[1]), pack_bf16x2(s1[0], s1[1]),
              pack_bf16x2(s0[2], s0[3]), pack_bf16x2(s1[2], s1[3]));
   }
 }
 
-TILE_FN void add_state(float state[DK_PAD / 2 / 8][4], const u32 *from, float factor) {
+TILE_FN void add_state(float state[K_OF_WARP / 8][4], const u32 *from, float factor) {
   TILE_UNROLL
-  for (int kb = 0; kb < DK_PAD / 2 / 16; kb++) {
+  for (int kb = 0; kb < K_OF_WARP / 16; kb++) {
     float *s0 = state[2 * kb], *s1 = state[2 * kb + 1];
     u32 s[4];
     load_pairs(s, from, kb);
@@ -447,7 +448,7 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
   const float scale = 0.129099444f;
 
   /* 16 rows of S' (dv), half the columns of dk, as mma accumulators */
-  float state[DK_PAD / 2 / 8][4] = {{0}};
+  float state[K_OF_WARP / 8][4] = {{0}};
 
   for (int i = 0; i < STAGES - 1; i++) {
     if (i < chunks) {
@@ -486,13 +487,14 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
       const int slot = first_slot(left);
       if (slot >= slots) break; /* h0 has no such slot: its weights are NaN */
       const float *from = h0 + slot * a.h0.slot;
-    TILE_UNROLL
-    for (int n = 0; n < DK_PAD / 2 / 8; n++)
       TILE_UNROLL
-      for (int e = 0; e < 4; e++) {
-        const int k = half * (DK_PAD / 2) + 8 * n + frag_col + (e & 1), v = 16 * column + frag_row + 8 * (e >> 1);
-        if (k < DK && v < channels) state[n][e] = from[k * DV + v];
-      }
+      for (int n = 0; n < K_OF_WARP / 8; n++)
+        TILE_UNROLL
+        for (int e = 0; e < 4; e++) {
+          const int k = half * K_OF_WARP + 8 * n + frag_col + (e & 1);
+          const int v = 16 * column + frag_row + 8 * (e >> 1);
+          if (k < DK && v < channels) state[n][e] = from[k * DV + v];
+        }
       store_state(slot_at(near, far, slot), state);
     }
   }
@@ -631,7 +633,7 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
       const int bit = bit_length((u32)left) - 1, rows = 1 << bit; /* the block's */
       left -= rows;
       TILE_UNROLL
-      for (int nb = 0; nb < DK_PAD / 2 / 8; nb++) state[nb][0] = state[nb][1] = state[nb][2] = state[nb][3] = 0.0f;
+      for (int nb = 0; nb < K_OF_WARP / 8; nb++) state[nb][0] = state[nb][1] = state[nb][2] = state[nb][3] = 0.0f;
       TILE_UNROLL
       for (int jb = 0; jb < ROW_BLOCKS; jb++) {
         if (16 * jb + 16 <= first_row || 16 * jb >= first_row + rows) continue;
@@ -648,9 +650,9 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
         vt[2] = pack_bf16x2(bf16lo_f32(vf[1]) * w[2], bf16hi_f32(vf[1]) * w[3]);
         vt[3] = pack_bf16x2(bf16lo_f32(vf[3]) * w[2], bf16hi_f32(vf[3]) * w[3]);
         TILE_UNROLL
-        for (int nb = 0; nb < DK_PAD / 2 / 16; nb++) {
+        for (int nb = 0; nb < K_OF_WARP / 16; nb++) {
           u32 bk[4];
-          ldmatrix_x4_trans(bk, k + (16 * jb + a_row) * QK_ROW + a_col + 16 * nb + half * (DK_PAD / 2));
+          ldmatrix_x4_trans(bk, k + (16 * jb + a_row) * QK_ROW + a_col + 16 * nb + half * K_OF_WARP);
           mma_m16n8k16_bf16(state[2 * nb], vt, bk);
           mma_m16n8k16_bf16(state[2 * nb + 1], vt, bk + 2);
         }
@@ -711,27 +713,29 @@ TILE_KERNEL(log_linear_retnet_forward, op_args, THREADS, 1) {
       float *to = ht + slot * a.ht.slot;
       const float of_slot = tile_exp2(warp_shuffle_idx_f32(kept, slot));
       TILE_UNROLL
-      for (int nb = 0; nb < DK_PAD / 2 / 8; nb++)
+      for (int nb = 0; nb < K_OF_WARP / 8; nb++)
         state[nb][0] = state[nb][1] = state[nb][2] = state[nb][3] = lost ? tile_nan() : 0.0f;
       if (!lost && (given >> slot & 1)) { /* not rounded */
         const float *from = h0 + slot * a.h0.slot;
-    TILE_UNROLL
-    for (int n = 0; n < DK_PAD / 2 / 8; n++)
-      TILE_UNROLL
-      for (int e = 0; e < 4; e++) {
-        const int k = half * (DK_PAD / 2) + 8 * n + frag_col + (e & 1), v = 16 * column + frag_row + 8 * (e >> 1);
-        if (k < DK && v < channels) state[n][e] = of_slot * from[k * DV + v];
-      }
+        TILE_UNROLL
+        for (int n = 0; n < K_OF_WARP / 8; n++)
+          TILE_UNROLL
+          for (int e = 0; e < 4; e++) {
+            const int k = half * K_OF_WARP + 8 * n + frag_col + (e & 1);
+            const int v = 16 * column + frag_row + 8 * (e >> 1);
+            if (k < DK && v < channels) state[n][e] = of_slot * from[k * DV + v];
+          }
       } else if (!lost && (live >> slot & 1)) {
         add_state(state, slot_at(near, far, slot), of_slot);
       }
-    TILE_UNROLL
-    for (int n = 0; n < DK_PAD / 2 / 8; n++)
       TILE_UNROLL
-      for (int e = 0; e < 4; e++) {
-        const int k = half * (DK_PAD / 2) + 8 * n + frag_col + (e & 1), v = 16 * column + frag_row + 8 * (e >> 1);
-        if (k < DK && v < channels) to[k * DV + v] = state[n][e];
-      }
+      for (int n = 0; n < K_OF_WARP / 8; n++)
+        TILE_UNROLL
+        for (int e = 0; e < 4; e++) {
+          const int k = half * K_OF_WARP + 8 * n + frag_col + (e & 1);
+          const int v = 16 * column + frag_row + 8 * (e >> 1);
+          if (k < DK && v < channels) to[k * DV + v] = state[n][e];
+        }
     }
   }
 }

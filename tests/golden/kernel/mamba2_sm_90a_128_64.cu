@@ -388,7 +388,8 @@ TILE_KERNEL(mamba2_forward, op_args, THREADS, 1) {
     for (int n = 0; n < DK / 8; n++)
       TILE_UNROLL
       for (int e = 0; e < 4; e++) {
-        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
+        const int k = 8 * n + frag_col + (e & 1);
+        const int v = 16 * warp + frag_row + 8 * (e >> 1);
         state[n][e] = h0[k * a.h0.token + v];
       }
   }
@@ -592,7 +593,8 @@ TILE_KERNEL(mamba2_forward, op_args, THREADS, 1) {
     for (int n = 0; n < DK / 8; n++)
       TILE_UNROLL
       for (int e = 0; e < 4; e++) {
-        const int k = 8 * n + frag_col + (e & 1), v = 16 * warp + frag_row + 8 * (e >> 1);
+        const int k = 8 * n + frag_col + (e & 1);
+        const int v = 16 * warp + frag_row + 8 * (e >> 1);
         ht[k * a.ht.token + v] = state[n][e];
       }
   }
