@@ -39,6 +39,8 @@ static const struct survivor {
      "nothing reads the rows that are computed in place before the barrier behind the factors"},
     {"log_linear_kda", "templates/walk.k.c", "barrier_sync();", "delete",
      "nothing reads the rows that are computed in place before the barrier behind the factors"},
+    {"gdn2", "templates/walk.k.c", "cp_async_commit();", "delete",
+     "the late loads of what the decays read commit these, too, and all are waited for"},
     {"kda", "templates/walk.k.c", "cp_async_commit();", "delete",
      "the late loads of what the decays read commit these, too, and all are waited for"},
     {"log_linear_kda", "templates/walk.k.c", "cp_async_commit();", "delete",
