@@ -6,6 +6,7 @@
 #include "expr.h"
 #include "row_code.h"
 
+#include <math.h>
 #include <stdio.h>
 
 const struct weight *levels_weight(const struct branch *b) {
@@ -37,10 +38,16 @@ int levels_tile_bytes(const struct branch *b, int chunk) {
   return 4 * (inputs.n ? inputs.n : 1) * chunk * (MAX_LEVELS + 1);
 }
 
-double levels_bytes(const struct branch *b, int levels) {
+enum { TYPICAL_LOG2 = 14, TYPICAL_LEVELS = TYPICAL_LOG2 + 1 };
+
+double levels_bytes(const struct branch *b) {
   struct leaf_list inputs;
   levels_inputs(b, &inputs);
-  return 4.0 * inputs.n * levels;
+  return 4.0 * inputs.n * TYPICAL_LEVELS;
+}
+
+double levels_live_slots(int chunk) {
+  return (TYPICAL_LOG2 - log2(chunk)) / 2;
 }
 
 void levels_emit_weight(struct emission *e, struct scan_reads *reads) {

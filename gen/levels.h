@@ -20,8 +20,11 @@ const char *levels_lacks(const struct branch *b, struct arena *a);
 void levels_inputs(const struct branch *b, struct leaf_list *ret);
 /* Bytes of the weights of a chunk: a row of levels a token for each input. Mirrors levels.k.c. */
 int levels_tile_bytes(const struct branch *b, int chunk);
-/* Bytes of levels that are read for a token, at this many of them. */
-double levels_bytes(const struct branch *b, int levels);
+/* Costs are at a length that stands for all: 16384 tokens, since a token's position has as many
+ * bits as matter. Bytes of levels that are read for a token there, and states that a chunk meets:
+ * every second bit of its number is set. */
+double levels_bytes(const struct branch *b);
+double levels_live_slots(int chunk);
 
 /* level_weight = { ... }, level_inputs = { { field = "in_l", tile = "sLambda" } }, and their
  * arrays; the params' arrays come with the other leaves. */

@@ -69,22 +69,15 @@ static void place_slots(struct plan *p) {
   p->smem_bytes = scan_round_up(p->smem_bytes, 16) + p->near_slots * slot_bytes(p);
 }
 
-/* ---- cost, at a length that stands for all: a token's position has as many bits as matter ---- */
-
-enum { TYPICAL_LOG2 = 14, TYPICAL_LEVELS = TYPICAL_LOG2 + 1 }; /* 16384 tokens */
-
-/* States that a chunk reads: every second bit of its number is set. */
-static double live_slots(int chunk) {
-  return (TYPICAL_LOG2 - log2(chunk)) / 2;
-}
+/* ---- cost, at the length that stands for all (levels.h) ---- */
 
 /* What a block takes to move on by a chunk, in ns a token: what the scan takes, and for each state
  * its part of O, with the loads of q and of the state that it waits for. */
 static void predict_steps(struct plan *p) {
   const double ns_a_token = 1e3 / p->config.chunk, size = p->config.chunk / 64.0;
   const double warps = p->threads / 32 / (p->halves ? 1.7 : 1), waits = p->halves ? 0.6 : 1;
-  const double of_slot = 0.001 * p->config.dk * live_slots(p->config.chunk);
-  p->alone_ns = waits * (0.9 + 0.2 * live_slots(p->config.chunk)) * ns_a_token;
+  const double of_slot = 0.001 * p->config.dk * levels_live_slots(p->config.chunk);
+  p->alone_ns = waits * (0.9 + 0.2 * levels_live_slots(p->config.chunk)) * ns_a_token;
   p->share_ns = warps * size * (0.165 + 0.0011 * p->config.dk + of_slot) * ns_a_token *
                 scan_products(&p->config);
 }
@@ -96,7 +89,7 @@ static void predict_rates(struct plan *p, double other_bytes) {
   const double mma_tflops = t->mma_tflops / scan_products(&p->config);
   const double element = scan_element_bytes(&p->config);
   p->bytes = element * (2 * dk + 2 * dv) + other_bytes;
-  p->flops = 2 * dk * dv * (1 + live_slots(p->config.chunk)) + 2 * chunk * (dk + dv);
+  p->flops = 2 * dk * dv * (1 + levels_live_slots(p->config.chunk)) + 2 * chunk * (dk + dv);
   const double memory = p->bytes / t->copy_gbs, tensor = p->flops / mma_tflops / 1e3;
   p->floor_ns = fmax(memory, tensor);
   const double l2 = 2 * element * dk * again / (2 * t->copy_gbs);
@@ -129,8 +122,7 @@ static int candidates(const struct variant *v, const struct gen_config *config,
     scan_fit(p, v, &roles, registers_wanted(p), a);
     place_slots(p);
     predict_steps(p);
-    predict_rates(p, scan_other_bytes(v, &roles, config) +
-                         levels_bytes(&v->branches[0], TYPICAL_LEVELS));
+    predict_rates(p, scan_other_bytes(v, &roles, config) + levels_bytes(&v->branches[0]));
   }
   return n;
 }

@@ -97,14 +97,7 @@ static int registers_wanted(const struct gen_config *c) {
   return scan_round_up(c->dk, 16) / 2 + 5 * c->chunk / 4 + 96;
 }
 
-/* ---- cost, at a length that stands for all: a token's position has as many bits as matter ---- */
-
-enum { TYPICAL_LOG2 = 14, TYPICAL_LEVELS = TYPICAL_LOG2 + 1 }; /* 16384 tokens */
-
-/* States that a chunk meets: every second bit of its number is set. */
-static double live_slots(int chunk) {
-  return (TYPICAL_LOG2 - log2(chunk)) / 2;
-}
+/* ---- cost, at the length that stands for all (levels.h) ---- */
 
 /* What a block takes to move on by a chunk, in ns a token: the transition, and for each state what
  * it meets. An estimate from the number of matrix operations, at the pace that an H100 has in the
@@ -112,7 +105,8 @@ static double live_slots(int chunk) {
 static void predict_steps(struct plan *p, const struct variant *v, const struct delta_form *f) {
   const struct branch *b = &v->branches[0];
   const double ns_a_token = 1e3 / p->config.chunk, size = p->config.chunk / 64.0;
-  const double dk = p->config.dk, warps = p->threads / 32, slots = live_slots(p->config.chunk) + 1;
+  const double dk = p->config.dk, warps = p->threads / 32,
+               slots = levels_live_slots(p->config.chunk) + 1;
   const double channel = b->decay == DECAY_CHANNEL ? 1 : 0, delta = erases(b) ? 1 : 0;
   const double shared = (0.25 + 0.006 * dk) * (1 + channel); /* us: L, P, W, by all warps */
   const double of_slot = (0.03 + 0.001 * dk) * (1 + 3 * delta);
@@ -125,7 +119,7 @@ static void predict_steps(struct plan *p, const struct variant *v, const struct 
 /* Bytes, FLOPs, and what they take. */
 static void predict_rates(struct plan *p, const struct branch *b, double other_bytes) {
   const double dk = p->config.dk, dv = p->config.dv, again = p->blocks_a_head - 1;
-  const double chunk = p->config.chunk, slots = live_slots(p->config.chunk);
+  const double chunk = p->config.chunk, slots = levels_live_slots(p->config.chunk);
   const double products = erases(b) ? 5 : 1; /* of a state with a chunk, as issued */
   const struct target *t = p->target;
   const double mma_tflops = t->mma_tflops / scan_products(&p->config);
@@ -156,7 +150,7 @@ static int candidates(const struct variant *v, const struct gen_config *config,
     p->smem_bytes = smem_bytes(p, v, &form);
     scan_fit(p, v, &form.roles, registers_wanted(&p->config), a);
     predict_steps(p, v, &form);
-    predict_rates(p, b, other + vector + levels_bytes(b, TYPICAL_LEVELS));
+    predict_rates(p, b, other + vector + levels_bytes(b));
   }
   return n;
 }
