@@ -30,6 +30,7 @@
 //% square_p, keeps_state, decay_inputs = true, true, {}
 //% include("templates/walk.k.c")
 //% include("templates/levels.k.c")
+//% include("templates/scores.k.c")
 //% local keep_q = halves == 2 and kind ~= "f32" and chunk * dk_pad <= 64 * 128 -- 64 registers
 //% print_title()
 
@@ -166,70 +167,7 @@ TILE_FN int first_row_of(int slot, int offset) { return (int)((u32)offset & ~((2
   }
 //% print_chunk()
 
-    /* P: each warp takes 16 rows and blocks of 32 columns that reach the diagonal */
-    const float *weights = sLambda + stage * LEVEL_TILE;
-    for (int unit = warp; unit < ROW_BLOCKS * ((ROW_BLOCKS + 1) / 2); unit += WARPS) {
-      const int row_block = unit % ROW_BLOCKS, col_block = 2 * (unit / ROW_BLOCKS); /* of 16 */
-      if (col_block <= row_block) {
-        const $(element) *q_rows = q + (16 * row_block + a_row) * QK_ROW + a_col;
-        const $(element) *k_rows = k + (16 * col_block + b_row) * QK_ROW + b_col;
-        float p[4][4] = {{0}};
-        $(unroll)
-        for (int kb = 0; kb < $(K) / 16; kb++) {
-          $(pair) aq[4], bk[4];
-          $(load_a("aq", "q_rows + 16 * kb", "QK_ROW"));
-          $(load_b("bk", "k_rows + 16 * kb", "QK_ROW"));
-          mma_m16n8k16_$(kind)(p[0], aq, bk);
-          mma_m16n8k16_$(kind)(p[1], aq, bk + 2);
-          if (col_block < row_block) {
-            $(load_b("bk", "k_rows + 16 * QK_ROW + 16 * kb", "QK_ROW"));
-            mma_m16n8k16_$(kind)(p[2], aq, bk);
-            mma_m16n8k16_$(kind)(p[3], aq, bk + 2);
-          }
-        }
-        const int i0 = 16 * row_block + frag_row, i1 = i0 + 8;
-        const float *w0 = weights + i0 * LEVEL_ROW, *w1 = weights + i1 * LEVEL_ROW;
-//% if decay then
-        const float b0 = table[SUM + i0], b1 = table[SUM + i1];
-//% end
-//% if decay and f32 then
-        const float fine0 = table[FINE + i0], fine1 = table[FINE + i1];
-//% end
-        TILE_UNROLL
-        for (int nb = 0; nb < $(chunk == 16 and 2 or 4); nb++) {
-          const int j = 16 * col_block + 8 * nb + frag_col;
-//% if write then
-          const tile_f2 w = ld_f32x2(table + WRITE + j);
-          p[nb][0] *= w.x;
-          p[nb][1] *= w.y;
-          p[nb][2] *= w.x;
-          p[nb][3] *= w.y;
-//% end
-          p[nb][0] *= w0[bit_length((u32)(i0 ^ j))];
-          p[nb][1] *= w0[bit_length((u32)(i0 ^ (j + 1)))];
-          p[nb][2] *= w1[bit_length((u32)(i1 ^ j))];
-          p[nb][3] *= w1[bit_length((u32)(i1 ^ (j + 1)))];
-//% if decay then
-          const tile_f2 b = ld_f32x2(table + SUM + j);
-//% if f32 then
-          const tile_f2 fine = ld_f32x2(table + FINE + j);
-//% end
-          /* by select: 2^x overflows above the diagonal */
-          p[nb][0] = j <= i0 ? p[nb][0] * tile_exp2($(since("b", 0, "x"))) : 0.0f;
-          p[nb][1] = j + 1 <= i0 ? p[nb][1] * tile_exp2($(since("b", 0, "y"))) : 0.0f;
-          p[nb][2] = j <= i1 ? p[nb][2] * tile_exp2($(since("b", 1, "x"))) : 0.0f;
-          p[nb][3] = j + 1 <= i1 ? p[nb][3] * tile_exp2($(since("b", 1, "y"))) : 0.0f;
-//% else
-          p[nb][0] = j <= i0 ? p[nb][0] : 0.0f;
-          p[nb][1] = j + 1 <= i0 ? p[nb][1] : 0.0f;
-          p[nb][2] = j <= i1 ? p[nb][2] : 0.0f;
-          p[nb][3] = j + 1 <= i1 ? p[nb][3] : 0.0f;
-//% end
-          $(st_pair)(sP + i0 * P_ROW + j, $(pack)(p[nb][0], p[nb][1]));
-          $(st_pair)(sP + i1 * P_ROW + j, $(pack)(p[nb][2], p[nb][3]));
-        }
-      }
-    }
+//% print_scores()
 
     /* O = sum over the blocks before the chunk of diag(2^b w) Q S */
     float out[$(warp_blocks)][2][4] = {{{0}}};
