@@ -61,6 +61,9 @@ step "sweep against the reference" sweep.log "$sweep" "$device" --full
 step "decode, pools, drafts" decode.log env MASKC_TEST_DEVICE="$device" "$build/tests/test_step"
 step "prefill in pieces" pieces.log env MASKC_TEST_DEVICE="$device" "$build/tests/test_pieces"
 step "offsets beyond 2^32" big_offsets.log env MASKC_TEST_DEVICE="$device" "$build/tests/test_big_offsets"
+for name in fenwick fenwick_eager delta normaliser; do
+  step "test_$name" "$name.log" env MASKC_TEST_DEVICE="$device" "$build/tests/test_$name"
+done
 step "decode under a Fenwick mask" fenwick.log env MASKC_TEST_DEVICE="$device" "$build/tests/test_step_fenwick"
 step "random specs against the reference" property.log "$property" --device "$device" --cases 100
 step "a pack, cubins" pack.log from_pack all

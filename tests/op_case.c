@@ -500,6 +500,15 @@ void op_device_download(const struct op_device *d, void *to, const void *from, s
     must(NULL);
 }
 
+int op_device_setup(struct op_device *d) {
+  const char *name = getenv("MASKC_TEST_DEVICE");
+  struct error err = {0};
+  if (!op_device_open(d, name ? name : "cpu", &err)) return 0;
+  fprintf(stderr, "%s\n", error_text(&err));
+  error_finish(&err);
+  return -1;
+}
+
 void op_device_close(struct op_device *d) {
   mkc_context_destroy(d->ctx);
 }

@@ -55,6 +55,9 @@ struct op_device {
   const struct driver *cu; /* NULL: the CPU device */
 };
 mkc_status op_device_open(struct op_device *d, const char *name, struct error *err);
+/* For a group of tests: the GPU that MASKC_TEST_DEVICE names ("cuda:0"), else the CPU device. 0, or
+ * -1 with the reason printed. */
+int op_device_setup(struct op_device *d);
 void op_device_close(struct op_device *d);
 
 /* Memory that the device sees, aligned to 64 bytes; the host's for the CPU device. Ends the program

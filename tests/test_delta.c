@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * test_delta.c - what the delta rule's kernel must keep: nothing written leaves the state alone, a
  * gate of 0 changes no bit, keys that repeat with beta = 2 do not blow up, and each form of the
- * transition is what the recurrence says. On the CPU device, against the float64 reference.
+ * transition is what the recurrence says. On the CPU device, or the GPU that MASKC_TEST_DEVICE
+ * names, against the float64 reference.
  */
 #include "support.h"
 
@@ -219,8 +220,7 @@ static void test_forms(void **state) {
 
 static int open_device(void **state) {
   (void)state;
-  struct error err = {0};
-  return op_device_open(&device, "cpu", &err);
+  return op_device_setup(&device);
 }
 
 static int close_device(void **state) {

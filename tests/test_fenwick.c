@@ -475,12 +475,7 @@ static void test_lost(void **state) {
 
 static int open_device(void **state) {
   (void)state;
-  const char *name = getenv("MASKC_TEST_DEVICE");
-  struct error err = {0};
-  if (!op_device_open(&device, name ? name : "cpu", &err)) return 0;
-  print_error("%s\n", error_text(&err));
-  error_finish(&err);
-  return -1;
+  return op_device_setup(&device);
 }
 
 static int close_device(void **state) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_fenwick_eager.c - what erases and what decays over dk under a fenwick mask, beside what
  * test_fenwick asks of every transition: keys that repeat, resets, each form of the erasure. On the
- * CPU device, against the float64 reference.
+ * CPU device, or the GPU that MASKC_TEST_DEVICE names, against the float64 reference.
  */
 #include "support.h"
 
@@ -147,8 +147,7 @@ static void test_forms(void **state) {
 
 static int open_device(void **state) {
   (void)state;
-  struct error err = {0};
-  return op_device_open(&device, "cpu", &err);
+  return op_device_setup(&device);
 }
 
 static int close_device(void **state) {

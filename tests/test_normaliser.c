@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * test_normaliser.c - row sums in the kernel: features of both signs, whose sum is small beside its
  * terms, so that rounding them would be seen; gates, weights and scales in what rows are divided
- * by; a row that sees nothing. On the CPU device, against the float64 reference.
+ * by; a row that sees nothing. On the CPU device, or the GPU that MASKC_TEST_DEVICE names, against
+ * the float64 reference.
  */
 #include "support.h"
 
@@ -74,8 +75,7 @@ static void test_rows_that_see_nothing(void **state) {
 
 static int open_device(void **state) {
   (void)state;
-  struct error err = {0};
-  return op_device_open(&device, "cpu", &err);
+  return op_device_setup(&device);
 }
 
 static int close_device(void **state) {
